@@ -1,0 +1,21 @@
+//! Who is master, and what is committed.
+//!
+//! Pure: events and the time go in, effects come out. It knows no disk, no
+//! network, no clock and not what an entry means; equal inputs give equal
+//! outputs, so that a whole cluster runs under simulated faults.
+
+mod entry;
+mod event;
+mod limits;
+mod majority;
+mod member;
+mod message;
+mod position;
+
+pub use entry::Entry;
+pub use event::{Effect, Event, Recovered, Role};
+pub use limits::Limits;
+pub use majority::majority;
+pub use member::{EpochRecord, Keeper, Member, NodeId};
+pub use message::{Ask, AskAnswer, Appended, Entries, Hello, Message, PromiseAnswer};
+pub use position::{Epoch, EpochHistory, EpochStart, Position, Sequence};
