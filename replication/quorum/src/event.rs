@@ -15,8 +15,11 @@ pub struct Recovered {
     pub history: EpochHistory,
     /// The first sequence that the log still holds, and can ship.
     pub log_first: Sequence,
-    /// The store may not be built upon until a master filled it.
+    /// The store may not be built upon: it was wiped or damaged, and needs a checkpoint.
     pub unfilled: bool,
+    /// A checkpoint was installed, but what was acknowledged since may be
+    /// missing: no promise before the log has caught up with a master's commits.
+    pub filling: bool,
 }
 
 /// What happened.
@@ -56,6 +59,13 @@ pub enum Event {
         /// Synced to the disk.
         durable: Position,
     },
+    /// The log was cut. Until this comes, [`Event::Logged`] may still speak of what was cut.
+    Truncated {
+        /// Its last entry.
+        keep: Position,
+    },
+    /// ZooKeeper knows this node with another store: this one is empty or foreign.
+    Unfilled,
     /// The promise is on the disk, and so is all that was appended before it.
     PromiseStored {
         /// The epoch.
@@ -118,7 +128,7 @@ pub enum Role {
 pub enum Effect {
     /// Append to the log and sync; answered by [`Event::Logged`].
     Append(Vec<Entry>),
-    /// Cut the log after `keep`; never below what is committed. Answered by [`Event::Logged`].
+    /// Cut the log after `keep`; never below what is committed. Answered by [`Event::Truncated`].
     Truncate {
         /// The last entry that stays.
         keep: Position,
@@ -174,6 +184,8 @@ pub enum Effect {
         /// Its epoch.
         epoch: Epoch,
     },
+    /// The log caught up: the node may promise again, and says so in ZooKeeper.
+    Filled,
     /// Write the next epoch to ZooKeeper if the znode still has this version.
     Claim {
         /// The epoch to claim.

@@ -1,6 +1,6 @@
 //! What nodes say to each other.
 
-use crate::{Entry, Epoch, EpochHistory, Position, Sequence};
+use crate::{Entry, Epoch, EpochHistory, NodeId, Position, Sequence};
 
 /// One message; the transport adds who sends it and refuses other clusters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub struct AskAnswer {
     pub weight: u32,
     /// Its znode's number.
     pub rank: i64,
+    /// The master that the answerer is, or hears.
+    pub master: Option<(NodeId, Epoch)>,
 }
 
 /// The answer to [`Message::Promise`].
@@ -106,6 +108,8 @@ pub struct Appended {
     pub durable: Position,
     /// Visible in its store.
     pub applied: Sequence,
+    /// The stamp of the last [`Entries`] received: the master's lease counts from it.
+    pub stamp_ms: u64,
 }
 
 /// Entries from the master.
@@ -119,4 +123,6 @@ pub struct Entries {
     pub entries: Vec<Entry>,
     /// Everything up to here is committed.
     pub committed: Sequence,
+    /// The master's clock when it sent this; echoed, never compared with another clock.
+    pub stamp_ms: u64,
 }
