@@ -1,0 +1,121 @@
+# Everything a developer does, one target each: `make` lists them.
+# Only the release profile is built, into one folder for all checkouts, because RocksDB is compiled in it:
+# the first build takes 12 to 15 minutes on two cores, the next ones seconds.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+MAKEFLAGS += --no-print-directory
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/replicamq
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+export REPLICAMQ_BIN ?= $(CARGO_TARGET_DIR)/release/replicamq
+export PYTHONDONTWRITEBYTECODE := 1
+export PATH := $(CARGO_TARGET_DIR)/release:$(CACHE)/tools/bin:$(PATH)
+PYTHON := $(CACHE)/venv/bin/python
+CARGO_DENY := 0.20.2
+
+# Where `demo KEEP=1` and `cluster-up` put their cluster.
+CLUSTER ?= .demo
+# Messages that the demo sends.
+COUNT ?= 5005
+DEPS ?= all
+COMPOSE := deploy/docker/compose
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
+
+.PHONY: deps
+deps: ## install what is missing: ZooKeeper, a JRE, libclang, a C++ compiler, the Python clients (DEPS=python: these alone)
+	@echo "Checking what this machine has"
+	deploy/deps $(DEPS)
+
+.PHONY: build
+build: ## build the binary
+	@if [ ! -x "$(REPLICAMQ_BIN)" ]; then echo "First build: RocksDB takes 12 to 15 minutes on two cores, once"; fi
+	cargo build --release --locked --workspace
+
+.PHONY: demo
+demo: deps build ## three brokers, the master killed in mid-stream, a ledger (KEEP=1 leaves the cluster running)
+	@$(PYTHON) deploy/demo --count $(COUNT) $(if $(KEEP),--keep) $(CLUSTER)
+
+.PHONY: cluster-up
+cluster-up: deps build ## start a local cluster of three in CLUSTER (.demo)
+	@deploy/local-cluster start $(CLUSTER)
+
+.PHONY: cluster-status
+cluster-status: ## what the local cluster says of itself
+	@deploy/local-cluster status $(CLUSTER)
+
+.PHONY: cluster-down
+cluster-down: ## stop the local cluster; its data stays in CLUSTER
+	@deploy/local-cluster stop $(CLUSTER)
+
+.PHONY: test
+test: deps test-rust build test-clients test-deploy ## everything that a change must pass
+
+.PHONY: test-rust
+test-rust: ## the crates' own tests, the simulator, the real processes
+	cargo test --release --locked --workspace
+
+.PHONY: test-clients
+test-clients: ## stomp.py, a client that is not ours, against a real cluster
+	$(PYTHON) -m pytest -p no:cacheprovider tests/stomp_py
+
+.PHONY: test-deploy
+test-deploy: ## scripts, systemd units, the documents' commands, and the container cluster where Docker is usable
+	$(PYTHON) -m pytest -p no:cacheprovider tests/deploy_py
+
+.PHONY: lint
+lint: ## formatting and clippy, warnings denied
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+
+.PHONY: docs
+docs: ## the crates' documentation, warnings denied
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps
+
+.PHONY: deny
+deny: ## licences, sources, bans and, where the advisory database can be fetched, advisories
+	@if ! cargo deny --version >/dev/null 2>&1; then
+	    echo "Installing cargo-deny $(CARGO_DENY) into $(CACHE)/tools, once"
+	    CARGO_TARGET_DIR=$(CACHE)/tools-target cargo install --locked --root $(CACHE)/tools cargo-deny@$(CARGO_DENY)
+	fi
+	if cargo deny fetch db; then
+	    cargo deny --locked check
+	else
+	    echo "NOT CHECKED: advisories. Their database could not be fetched from here; bans, licences and sources are checked."
+	    cargo deny --locked check bans licenses sources
+	fi
+
+.PHONY: image
+image: ## the container image replicamq:local
+	@$(COMPOSE) image
+
+.PHONY: compose-up
+compose-up: ## ZooKeeper and three brokers in containers
+	@$(COMPOSE) up
+
+.PHONY: compose-status
+compose-status: ## what the container cluster says of itself
+	@$(COMPOSE) status
+
+.PHONY: compose-down
+compose-down: ## stop the container cluster and remove its volumes
+	@$(COMPOSE) down
+
+.PHONY: bench
+bench: cluster-up ## throughput and latency against the local cluster (BENCH="--producers 8 …")
+	@. $(CLUSTER)/cluster.env
+	$(REPLICAMQ_BIN) bench --broker "$$BROKER_URI" $(BENCH)
+
+.PHONY: drill
+drill: cluster-up ## kill the local cluster's master ROUNDS times under load; fails on any loss
+	@$(REPLICAMQ_BIN) drill kill-master --rounds $(or $(ROUNDS),10) --target local --local-dir $(CLUSTER)
+
+.PHONY: clean
+clean: ## stop the local cluster and remove it (the build in the cache stays: `cargo clean` removes that)
+	@if [ -f $(CLUSTER)/cluster.env ]; then deploy/local-cluster stop $(CLUSTER); fi
+	rm -rf $(CLUSTER)
