@@ -4,18 +4,28 @@
 //! network, no clock and not what an entry means; equal inputs give equal
 //! outputs, so that a whole cluster runs under simulated faults.
 
+mod candidate;
+mod cursors;
 mod entry;
 mod event;
 mod limits;
 mod majority;
+mod master;
 mod member;
 mod message;
 mod position;
+mod progress;
+mod quorum;
+mod replica;
+mod sync;
+mod tail;
 
 pub use entry::Entry;
 pub use event::{Effect, Event, Recovered, Role};
 pub use limits::Limits;
 pub use majority::majority;
 pub use member::{EpochRecord, Keeper, Member, NodeId};
-pub use message::{Ask, AskAnswer, Appended, Entries, Hello, Message, PromiseAnswer};
+pub use message::{Appended, Ask, AskAnswer, Entries, Hello, Message, PromiseAnswer};
 pub use position::{Epoch, EpochHistory, EpochStart, Position, Sequence};
+pub use quorum::{Config, Quorum};
+pub use sync::{Copy, SyncMode};

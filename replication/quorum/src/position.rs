@@ -175,7 +175,11 @@ mod tests {
         let divergent = history(&[(1, 1), (2, 6)]);
         let at = master.last_common(Position::new(3, 9), &divergent, Position::new(2, 20));
         assert_eq!(at, Position::new(1, 5));
-        let behind = master.last_common(Position::new(3, 9), &history(&[(1, 1)]), Position::new(1, 4));
+        let behind = master.last_common(
+            Position::new(3, 9),
+            &history(&[(1, 1)]),
+            Position::new(1, 4),
+        );
         assert_eq!(behind, Position::new(1, 4));
         let empty = master.last_common(Position::new(3, 9), &history(&[]), Position::default());
         assert_eq!(empty, Position::default());
@@ -194,7 +198,10 @@ mod tests {
 
     #[test]
     fn a_history_that_does_not_rise_is_refused() {
-        let start = |epoch, first| EpochStart { epoch: Epoch(epoch), first: Sequence(first) };
+        let start = |epoch, first| EpochStart {
+            epoch: Epoch(epoch),
+            first: Sequence(first),
+        };
         assert_eq!(EpochHistory::new(vec![start(2, 1), start(1, 5)]), None);
         assert_eq!(EpochHistory::new(vec![start(1, 5), start(2, 5)]), None);
     }

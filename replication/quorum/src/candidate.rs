@@ -1,0 +1,299 @@
+//! Without a master: asking, claiming the next epoch, collecting promises.
+
+use std::collections::BTreeMap;
+
+use crate::master::Master;
+use crate::quorum::State;
+use crate::{
+    Ask, AskAnswer, Effect, Epoch, Hello, Message, NodeId, Position, PromiseAnswer, Quorum,
+    majority,
+};
+
+/// Between two rounds of asking.
+const ROUND_MS: u64 = 50;
+/// After so many fruitless rounds they come slowly.
+const ROUNDS_QUICK: u32 = 20;
+/// Between two slow rounds.
+const ROUND_SLOW_MS: u64 = 250;
+/// For so long, another's word that it still hears the master that we lost is
+/// taken as news that it has not noticed.
+const HEARSAY_MS: u64 = 200;
+
+/// Looking for a master.
+#[derive(Debug)]
+pub(crate) struct Electing {
+    /// The master that we lost, if we had one.
+    pub(crate) lost: Option<NodeId>,
+    since_ms: u64,
+    round_at_ms: u64,
+    rounds: u32,
+    answers: BTreeMap<NodeId, AskAnswer>,
+    /// When a quorum of willing answers was first there.
+    enough_ms: Option<u64>,
+}
+
+impl Electing {
+    pub(crate) fn new(now_ms: u64, lost: Option<NodeId>) -> Self {
+        Self {
+            lost,
+            since_ms: now_ms,
+            round_at_ms: now_ms,
+            rounds: 0,
+            answers: BTreeMap::new(),
+            enough_ms: None,
+        }
+    }
+
+    /// After an attempt that failed: the next one waits for a moment.
+    pub(crate) fn patient(now_ms: u64) -> Self {
+        Self {
+            round_at_ms: now_ms + ROUND_MS,
+            ..Self::new(now_ms, None)
+        }
+    }
+}
+
+/// Claimed an epoch.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) epoch: Epoch,
+    /// ZooKeeper said that the epoch is ours.
+    won: bool,
+    since_ms: u64,
+    promises: BTreeMap<NodeId, Position>,
+    /// Replicas that follow us already.
+    pub(crate) greetings: BTreeMap<NodeId, Hello>,
+}
+
+/// Who stands before whom: the furthest log, then the operator's preference,
+/// then who came first.
+fn standing(durable: Position, weight: u32, rank: i64) -> (Position, u32, i64) {
+    (durable, weight, -rank)
+}
+
+impl Quorum {
+    pub(crate) fn tick_electing(&mut self, effects: &mut Vec<Effect>) {
+        if self.promise_under_way() {
+            return;
+        }
+        let now_ms = self.now_ms;
+        let State::Electing(electing) = &mut self.state else {
+            return;
+        };
+        if now_ms >= electing.round_at_ms {
+            electing.rounds += 1;
+            let quick = electing.rounds <= ROUNDS_QUICK;
+            electing.round_at_ms = now_ms + if quick { ROUND_MS } else { ROUND_SLOW_MS };
+            let tired = electing.rounds % 8 == 0 && electing.answers.is_empty();
+            if (self.keeper.is_none() || tired) && self.try_known_master(effects) {
+                return;
+            }
+            self.ask_all(effects);
+        }
+        self.stand(effects);
+    }
+
+    fn ask_all(&self, effects: &mut Vec<Effect>) {
+        let (Some(keeper), Some(own)) = (&self.keeper, self.own_member()) else {
+            return;
+        };
+        let ask = Ask {
+            epoch: self.known.0.max(self.promised),
+            durable: self.log.durable,
+            weight: self.config.weight,
+            rank: own.rank,
+        };
+        for member in &keeper.members {
+            if member.node != self.config.node {
+                effects.push(Effect::Send {
+                    to: member.node.clone(),
+                    message: Message::Ask(ask.clone()),
+                });
+            }
+        }
+    }
+
+    pub(crate) fn ask_answered(
+        &mut self,
+        from: NodeId,
+        answer: AskAnswer,
+        effects: &mut Vec<Effect>,
+    ) {
+        let busy = self.promise_under_way();
+        let State::Electing(electing) = &mut self.state else {
+            return;
+        };
+        if let Some((master, epoch)) = answer.master.clone()
+            && master != self.config.node
+        {
+            let hearsay = electing.lost.as_ref() == Some(&master)
+                && self.now_ms < electing.since_ms + HEARSAY_MS;
+            if epoch >= self.promised && !hearsay && !busy {
+                self.learn(epoch, Some(master.clone()));
+                self.follow(master, epoch, effects);
+                return;
+            }
+        }
+        electing.answers.insert(from, answer);
+    }
+
+    /// Claims the next epoch if this node is the furthest on of a willing quorum.
+    fn stand(&mut self, effects: &mut Vec<Effect>) {
+        if !self.is_filled() || !self.log.settled() {
+            return;
+        }
+        let (Some(keeper), Some(own)) = (&self.keeper, self.own_member()) else {
+            return;
+        };
+        let version = keeper.epoch.version;
+        let mine = standing(self.log.durable, self.config.weight, own.rank);
+        let others: Vec<NodeId> = keeper
+            .members
+            .iter()
+            .filter(|member| member.node != self.config.node)
+            .map(|member| member.node.clone())
+            .collect();
+        let State::Electing(electing) = &mut self.state else {
+            return;
+        };
+        let willing: Vec<&AskAnswer> = electing
+            .answers
+            .values()
+            .filter(|answer| answer.unwilling.is_none())
+            .collect();
+        if willing.len() + 1 < majority(self.config.replicas) {
+            electing.enough_ms = None;
+            return;
+        }
+        let enough_ms = *electing.enough_ms.get_or_insert(self.now_ms);
+        let best = willing
+            .iter()
+            .all(|a| standing(a.durable, a.weight, a.rank) < mine);
+        if !best {
+            return;
+        }
+        let all_answered = others
+            .iter()
+            .all(|n| electing.answers.contains_key(n) || electing.lost.as_ref() == Some(n));
+        if !all_answered && self.now_ms < enough_ms + self.config.limits.settle_ms {
+            return;
+        }
+        let highest = willing.iter().map(|a| a.promised).max().unwrap_or_default();
+        let epoch = Epoch(self.known.0.max(self.promised).max(highest).0 + 1);
+        self.state = State::Candidate(Candidate {
+            epoch,
+            won: false,
+            since_ms: self.now_ms,
+            promises: BTreeMap::new(),
+            greetings: BTreeMap::new(),
+        });
+        effects.push(Effect::Claim { epoch, version });
+    }
+
+    pub(crate) fn claimed(&mut self, epoch: Epoch, won: bool, effects: &mut Vec<Effect>) {
+        if !won {
+            // What we knew of ZooKeeper is old; it is read again by itself.
+            self.keeper = None;
+        }
+        let State::Candidate(candidate) = &mut self.state else {
+            return;
+        };
+        if candidate.epoch != epoch {
+            return;
+        }
+        if !won {
+            self.give_up(format!("epoch {epoch} went to another"), effects);
+            return;
+        }
+        if epoch <= self.promised {
+            self.give_up(format!("epoch {epoch} came too late"), effects);
+            return;
+        }
+        candidate.won = true;
+        self.learn(epoch, Some(self.config.node.clone()));
+        self.begin_promise(epoch, None, effects);
+        let members = self.keeper.iter().flat_map(|keeper| &keeper.members);
+        for member in members.filter(|member| member.node != self.config.node) {
+            effects.push(Effect::Send {
+                to: member.node.clone(),
+                message: Message::Promise { epoch },
+            });
+        }
+    }
+
+    pub(crate) fn own_promise_stored(&mut self, epoch: Epoch, effects: &mut Vec<Effect>) {
+        match &self.state {
+            State::Candidate(candidate) if candidate.epoch == epoch => self.rise(effects),
+            State::Replica(_) => self.join(effects),
+            State::Electing(_) | State::Candidate(_) | State::Master(_) => {}
+        }
+    }
+
+    pub(crate) fn promise_answered(
+        &mut self,
+        from: NodeId,
+        answer: &PromiseAnswer,
+        effects: &mut Vec<Effect>,
+    ) {
+        let durable = self.log.durable;
+        let State::Candidate(candidate) = &mut self.state else {
+            return;
+        };
+        if answer.epoch > candidate.epoch {
+            let reason = format!("{from} promised epoch {}", answer.epoch);
+            self.learn(answer.epoch, None);
+            self.give_up(reason, effects);
+            return;
+        }
+        if answer.epoch < candidate.epoch || answer.refused.is_some() {
+            return;
+        }
+        if answer.durable > durable {
+            let reason = format!("{from} is further on, at {}", answer.durable);
+            self.give_up(reason, effects);
+            return;
+        }
+        candidate.promises.insert(from, answer.durable);
+        self.rise(effects);
+    }
+
+    /// Master, once a quorum has durably promised.
+    fn rise(&mut self, effects: &mut Vec<Effect>) {
+        let State::Candidate(candidate) = &mut self.state else {
+            return;
+        };
+        let epoch = candidate.epoch;
+        let own = candidate.won && self.promised == epoch;
+        let promises = candidate.promises.len() + 1;
+        let greetings = std::mem::take(&mut candidate.greetings);
+        if !own || self.promise_under_way() || promises < majority(self.config.replicas) {
+            if let State::Candidate(candidate) = &mut self.state {
+                candidate.greetings = greetings;
+            }
+            return;
+        }
+        effects.push(Effect::Note(format!(
+            "elected master in epoch {epoch} by {promises} promises"
+        )));
+        self.state = State::Master(Master::new(
+            epoch,
+            self.log.last.sequence.next(),
+            self.now_ms,
+        ));
+        for (node, hello) in greetings {
+            self.admit(node, &hello, effects);
+        }
+        let first = self.append_own(bytes::Bytes::new(), effects);
+        assert!(first.is_some(), "a new master takes its own entry");
+    }
+
+    pub(crate) fn tick_candidate(&mut self, effects: &mut Vec<Effect>) {
+        let State::Candidate(candidate) = &self.state else {
+            return;
+        };
+        if self.now_ms >= candidate.since_ms + self.config.limits.election_ms {
+            let reason = format!("no quorum promised epoch {} in time", candidate.epoch);
+            self.give_up(reason, effects);
+        }
+    }
+}

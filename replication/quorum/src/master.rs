@@ -1,0 +1,355 @@
+//! Being master: taking batches, shipping them, counting copies.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use crate::progress::Progress;
+use crate::quorum::State;
+use crate::sync::Copy;
+use crate::tail::weight;
+use crate::{
+    Appended, Effect, Entries, Entry, Epoch, Hello, Message, NodeId, Position, Quorum, Sequence,
+    majority,
+};
+
+/// Leading an epoch.
+#[derive(Debug)]
+pub(crate) struct Master {
+    pub(crate) epoch: Epoch,
+    /// Our own first entry. Clients are served once it is applied.
+    pub(crate) first: Sequence,
+    since_ms: u64,
+    pub(crate) replicas: BTreeMap<NodeId, Progress>,
+    uncommitted: VecDeque<(Sequence, usize)>,
+    pub(crate) uncommitted_bytes: usize,
+}
+
+impl Master {
+    pub(crate) fn new(epoch: Epoch, first: Sequence, now_ms: u64) -> Self {
+        Self {
+            epoch,
+            first,
+            since_ms: now_ms,
+            replicas: BTreeMap::new(),
+            uncommitted: VecDeque::new(),
+            uncommitted_bytes: 0,
+        }
+    }
+
+    fn forget_committed(&mut self, committed: Sequence) {
+        while let Some(&(sequence, bytes)) = self.uncommitted.front() {
+            if sequence > committed {
+                return;
+            }
+            self.uncommitted_bytes -= bytes;
+            self.uncommitted.pop_front();
+        }
+    }
+}
+
+impl Quorum {
+    /// Appends an entry of our epoch and ships it. `None` if we are not master.
+    pub(crate) fn append_own(
+        &mut self,
+        batch: Bytes,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Sequence> {
+        let State::Master(master) = &mut self.state else {
+            return None;
+        };
+        let entry = Entry {
+            position: Position {
+                epoch: master.epoch,
+                sequence: self.log.last.sequence.next(),
+            },
+            batch,
+        };
+        let sequence = entry.position.sequence;
+        let bytes = weight(&entry);
+        master.uncommitted.push_back((sequence, bytes));
+        master.uncommitted_bytes += bytes;
+        self.log.append(vec![entry], effects);
+        self.ship_all(effects);
+        Some(sequence)
+    }
+
+    /// A replica opened its stream.
+    pub(crate) fn greeted(&mut self, from: NodeId, hello: Hello, effects: &mut Vec<Effect>) {
+        match &mut self.state {
+            State::Master(_) => self.admit(from, &hello, effects),
+            State::Candidate(candidate) if candidate.epoch == hello.epoch => {
+                candidate.greetings.insert(from, hello);
+            }
+            State::Electing(_) | State::Candidate(_) | State::Replica(_) => {
+                self.refuse(from, "this node is not master".to_owned(), effects);
+            }
+        }
+    }
+
+    fn refuse(&self, to: NodeId, reason: String, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Send {
+            to: to.clone(),
+            message: Message::Refused {
+                epoch: self.known.0.max(self.promised),
+                reason,
+            },
+        });
+        effects.push(Effect::Unlink { node: to });
+    }
+
+    /// Finds where the replica's log and ours part, and ships from there.
+    pub(crate) fn admit(&mut self, node: NodeId, hello: &Hello, effects: &mut Vec<Effect>) {
+        let State::Master(master) = &mut self.state else {
+            return;
+        };
+        let epoch = master.epoch;
+        if hello.epoch != epoch {
+            let reason = format!("this is epoch {epoch}, not {}", hello.epoch);
+            self.refuse(node, reason, effects);
+            return;
+        }
+        let common = self
+            .log
+            .history
+            .last_common(self.log.last, &hello.history, hello.last);
+        let mut progress = Progress::new(common.sequence.next());
+        let reaches = common.sequence.next() >= self.log.first
+            && (common != Position::default() || self.log.first <= Sequence(1));
+        if hello.unfilled || !reaches {
+            progress.snapshot = true;
+            effects.push(Effect::Note(format!(
+                "replica {node} at {} needs a checkpoint: our log begins at {}",
+                hello.last, self.log.first
+            )));
+            effects.push(Effect::Send {
+                to: node.clone(),
+                message: Message::TakeSnapshot { epoch },
+            });
+        } else {
+            effects.push(Effect::Note(format!(
+                "replica {node} joins at {common}; its log ended at {}, ours at {}",
+                hello.last, self.log.last
+            )));
+            if hello.last != common {
+                effects.push(Effect::Send {
+                    to: node.clone(),
+                    message: Message::Truncate {
+                        epoch,
+                        keep: common,
+                    },
+                });
+            }
+        }
+        master.replicas.insert(node.clone(), progress);
+        self.beat(&node, effects);
+        self.ship(&node, effects);
+    }
+
+    fn ship_all(&mut self, effects: &mut Vec<Effect>) {
+        let State::Master(master) = &self.state else {
+            return;
+        };
+        let nodes: Vec<NodeId> = master.replicas.keys().cloned().collect();
+        for node in nodes {
+            self.ship(&node, effects);
+        }
+    }
+
+    /// Sends what the replica has room for, from memory; asks the log for older entries.
+    fn ship(&mut self, node: &NodeId, effects: &mut Vec<Effect>) {
+        let limits = self.config.limits;
+        let State::Master(master) = &mut self.state else {
+            return;
+        };
+        let Some(progress) = master.replicas.get_mut(node) else {
+            return;
+        };
+        while progress.next <= self.log.last.sequence && progress.has_room(limits.ship_bytes_max) {
+            let entries = self.log.tail.slice(
+                progress.next,
+                self.log.last.sequence,
+                limits.message_bytes_max,
+            );
+            let previous = self.log.position(Sequence(progress.next.0 - 1));
+            let Some(last) = entries.last() else {
+                progress.reading = true;
+                effects.push(Effect::ReadLog {
+                    to: node.clone(),
+                    after: previous.sequence,
+                    bytes_max: limits.message_bytes_max,
+                });
+                return;
+            };
+            progress.shipped(last.position.sequence, entries.iter().map(weight).sum());
+            progress.sent_ms = self.now_ms;
+            effects.push(Effect::Send {
+                to: node.clone(),
+                message: Message::Entries(Entries {
+                    epoch: master.epoch,
+                    previous,
+                    entries,
+                    committed: self.log.committed,
+                    stamp_ms: self.now_ms,
+                }),
+            });
+        }
+    }
+
+    /// A heartbeat; it also carries how far we have committed.
+    fn beat(&mut self, node: &NodeId, effects: &mut Vec<Effect>) {
+        let State::Master(master) = &mut self.state else {
+            return;
+        };
+        let Some(progress) = master.replicas.get_mut(node) else {
+            return;
+        };
+        progress.sent_ms = self.now_ms;
+        effects.push(Effect::Send {
+            to: node.clone(),
+            message: Message::Entries(Entries {
+                epoch: master.epoch,
+                previous: self.log.position(Sequence(progress.next.0 - 1)),
+                entries: Vec::new(),
+                committed: self.log.committed,
+                stamp_ms: self.now_ms,
+            }),
+        });
+    }
+
+    pub(crate) fn log_read(
+        &mut self,
+        to: &NodeId,
+        after: Sequence,
+        entries: Vec<Entry>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let State::Master(master) = &mut self.state else {
+            return;
+        };
+        let Some(progress) = master.replicas.get_mut(to) else {
+            return;
+        };
+        if !progress.reading || progress.next != after.next() {
+            return;
+        }
+        progress.reading = false;
+        let ours = entries.iter().all(|entry| self.log.holds(entry.position));
+        let Some(last) = entries.last().filter(|_| ours) else {
+            progress.snapshot = true;
+            effects.push(Effect::Send {
+                to: to.clone(),
+                message: Message::TakeSnapshot {
+                    epoch: master.epoch,
+                },
+            });
+            return;
+        };
+        progress.shipped(last.position.sequence, entries.iter().map(weight).sum());
+        progress.sent_ms = self.now_ms;
+        effects.push(Effect::Send {
+            to: to.clone(),
+            message: Message::Entries(Entries {
+                epoch: master.epoch,
+                previous: self.log.position(after),
+                entries,
+                committed: self.log.committed,
+                stamp_ms: self.now_ms,
+            }),
+        });
+        self.ship(to, effects);
+    }
+
+    pub(crate) fn replica_answered(
+        &mut self,
+        from: &NodeId,
+        answer: Appended,
+        effects: &mut Vec<Effect>,
+    ) {
+        let State::Master(master) = &mut self.state else {
+            return;
+        };
+        let ours = self.log.holds(answer.appended) && self.log.holds(answer.durable);
+        if answer.epoch != master.epoch || !ours {
+            return;
+        }
+        let Some(progress) = master.replicas.get_mut(from) else {
+            return;
+        };
+        progress.heard_ms = progress.heard_ms.max(answer.stamp_ms.min(self.now_ms));
+        progress.applied = answer.applied;
+        progress.answered(answer.appended, answer.durable);
+        self.count(effects);
+        self.ship(from, effects);
+    }
+
+    /// Commits what enough copies hold, if it ends with an entry of our epoch.
+    pub(crate) fn count(&mut self, effects: &mut Vec<Effect>) {
+        let State::Master(master) = &mut self.state else {
+            return;
+        };
+        let sync = self.config.sync;
+        let own = match sync.local {
+            Copy::Disk => self.log.durable,
+            Copy::Memory | Copy::None => self.log.written,
+        };
+        let needed = majority(self.config.replicas) - 1;
+        let committable = if needed == 0 || sync.remote == Copy::None {
+            own
+        } else {
+            let mut copies: Vec<Position> = master
+                .replicas
+                .values()
+                .map(|progress| match sync.remote {
+                    Copy::Disk => progress.durable,
+                    Copy::Memory | Copy::None => progress.appended,
+                })
+                .collect();
+            copies.sort_unstable_by(|a, b| b.cmp(a));
+            match copies.get(needed - 1) {
+                Some(&copy) => copy.min(own),
+                None => return,
+            }
+        };
+        if committable.epoch == master.epoch && committable.sequence > self.log.committed {
+            master.forget_committed(committable.sequence);
+            self.log.commit(committable.sequence, effects);
+        }
+    }
+
+    /// Whether, within the last `window_ms`, enough replicas to make a quorum
+    /// with us answered something that we sent in that time.
+    pub(crate) fn quorum_heard(&self, master: &Master, now_ms: u64, window_ms: u64) -> bool {
+        let fresh = |at_ms: u64| now_ms < at_ms + window_ms;
+        let heard = master
+            .replicas
+            .values()
+            .filter(|progress| fresh(progress.heard_ms))
+            .count();
+        fresh(master.since_ms) || heard + 1 >= majority(self.config.replicas)
+    }
+
+    pub(crate) fn tick_master(&mut self, effects: &mut Vec<Effect>) {
+        let limits = self.config.limits;
+        let State::Master(master) = &self.state else {
+            return;
+        };
+        if !self.quorum_heard(master, self.now_ms, limits.step_down_ms) {
+            let reason = format!(
+                "no quorum answered for {} ms: epoch {} ends here",
+                limits.step_down_ms, master.epoch
+            );
+            self.give_up(reason, effects);
+            return;
+        }
+        let due: Vec<NodeId> = master
+            .replicas
+            .iter()
+            .filter(|(_, progress)| self.now_ms >= progress.sent_ms + limits.heartbeat_ms)
+            .map(|(node, _)| node.clone())
+            .collect();
+        for node in due {
+            self.beat(&node, effects);
+        }
+    }
+}

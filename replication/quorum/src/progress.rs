@@ -1,0 +1,85 @@
+//! What the master knows of one replica.
+
+use std::collections::VecDeque;
+
+use crate::{Position, Sequence};
+
+/// A replica whose stream is open and whose log agrees with ours up to
+/// `next - 1`, once it has cut what it was told to cut.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// The next entry to ship.
+    pub(crate) next: Sequence,
+    /// What it answered on this stream; nothing is assumed from its greeting.
+    pub(crate) appended: Position,
+    pub(crate) durable: Position,
+    pub(crate) applied: Sequence,
+    /// The stamp of ours that it last answered.
+    pub(crate) heard_ms: u64,
+    /// When we last sent it something.
+    pub(crate) sent_ms: u64,
+    /// A read of the log for it is under way.
+    pub(crate) reading: bool,
+    /// It was told to take a checkpoint; nothing is shipped meanwhile.
+    pub(crate) snapshot: bool,
+    /// Shipped and unanswered: the last sequence and the bytes of each message.
+    in_flight: VecDeque<(Sequence, usize)>,
+    in_flight_bytes: usize,
+}
+
+impl Progress {
+    pub(crate) fn new(next: Sequence) -> Self {
+        Self {
+            next,
+            appended: Position::default(),
+            durable: Position::default(),
+            applied: Sequence(0),
+            heard_ms: 0,
+            sent_ms: 0,
+            reading: false,
+            snapshot: false,
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+        }
+    }
+
+    pub(crate) fn shipped(&mut self, last: Sequence, bytes: usize) {
+        self.next = last.next();
+        self.in_flight.push_back((last, bytes));
+        self.in_flight_bytes += bytes;
+    }
+
+    pub(crate) fn answered(&mut self, appended: Position, durable: Position) {
+        self.appended = self.appended.max(appended);
+        self.durable = self.durable.max(durable);
+        while let Some(&(last, bytes)) = self.in_flight.front() {
+            if last > appended.sequence {
+                return;
+            }
+            self.in_flight_bytes -= bytes;
+            self.in_flight.pop_front();
+        }
+    }
+
+    pub(crate) fn has_room(&self, bytes_max: usize) -> bool {
+        !self.snapshot && !self.reading && self.in_flight_bytes < bytes_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_comes_back_with_cumulative_answers() {
+        let mut progress = Progress::new(Sequence(1));
+        progress.shipped(Sequence(3), 600);
+        progress.shipped(Sequence(5), 600);
+        assert!(!progress.has_room(1_000));
+        progress.answered(Position::new(1, 4), Position::new(1, 2));
+        assert!(progress.has_room(1_000));
+        assert_eq!(progress.durable, Position::new(1, 2));
+        progress.answered(Position::new(1, 5), Position::new(1, 5));
+        assert!(progress.has_room(1));
+    }
+}

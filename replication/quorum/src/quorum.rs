@@ -1,0 +1,448 @@
+//! One node's part in the replicated log: the state machine's entry point.
+//!
+//! The role decides which file answers an event: `candidate.rs` (no master, or
+//! collecting promises), `replica.rs`, `master.rs`. What all share, the log's
+//! cursors and the promise, lives here.
+
+use bytes::Bytes;
+
+use crate::candidate::{Candidate, Electing};
+use crate::cursors::Cursors;
+use crate::master::Master;
+use crate::replica::Replica;
+use crate::{
+    AskAnswer, Effect, Epoch, Event, Keeper, Limits, Message, NodeId, Position, PromiseAnswer,
+    Recovered, Role, Sequence, SyncMode,
+};
+
+/// Who this node is, and what it must wait for.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// This node's name.
+    pub node: NodeId,
+    /// How many voters there are; the quorum is taken from it.
+    pub replicas: usize,
+    /// Preference among equals.
+    pub weight: u32,
+    /// What a commit waits for.
+    pub sync: SyncMode,
+    /// Bounds and intervals.
+    pub limits: Limits,
+}
+
+#[derive(Debug)]
+pub(crate) enum State {
+    Electing(Electing),
+    Candidate(Candidate),
+    Replica(Replica),
+    Master(Master),
+}
+
+/// Who to answer once a promise is on the disk.
+#[derive(Debug)]
+struct Promising {
+    epoch: Epoch,
+    /// `None`: our own claim, or our decision to follow.
+    to: Option<NodeId>,
+}
+
+/// One node's part in the replicated log.
+#[derive(Debug)]
+pub struct Quorum {
+    pub(crate) config: Config,
+    pub(crate) now_ms: u64,
+    pub(crate) log: Cursors,
+    /// The highest epoch promised, on disk or on its way there.
+    pub(crate) promised: Epoch,
+    /// To whom; unknown after a restart.
+    promised_to: Option<NodeId>,
+    promising: Option<Promising>,
+    /// The last thing ZooKeeper said; `None` while it cannot be reached.
+    pub(crate) keeper: Option<Keeper>,
+    /// The last epoch known to be claimed, and by whom.
+    pub(crate) known: (Epoch, Option<NodeId>),
+    pub(crate) unfilled: bool,
+    pub(crate) filling: bool,
+    pub(crate) state: State,
+    role: Role,
+    lease: bool,
+}
+
+impl Quorum {
+    /// A node as it starts.
+    #[must_use]
+    pub fn new(config: Config, recovered: &Recovered, now_ms: u64) -> Self {
+        assert!(config.replicas > 0, "a cluster has voters");
+        Self {
+            now_ms,
+            log: Cursors::new(recovered),
+            promised: recovered.promised.max(recovered.last.epoch),
+            promised_to: None,
+            promising: None,
+            keeper: None,
+            known: (Epoch(0), None),
+            unfilled: recovered.unfilled,
+            filling: recovered.filling,
+            state: State::Electing(Electing::new(now_ms, None)),
+            role: Role::Electing,
+            lease: false,
+            config,
+        }
+    }
+
+    /// Takes one event at a time that never goes back.
+    pub fn step(&mut self, event: Event, now_ms: u64, effects: &mut Vec<Effect>) {
+        self.now_ms = self.now_ms.max(now_ms);
+        match event {
+            Event::Tick => {}
+            Event::Keeper(keeper) => self.keeper_read(keeper, effects),
+            Event::KeeperLost => self.keeper = None,
+            Event::Unfilled => self.unfilled = true,
+            Event::Claimed { epoch, won } => self.claimed(epoch, won, effects),
+            Event::Received { from, message } => self.received(from, message, effects),
+            Event::Unlinked { node } => self.unlinked(&node, effects),
+            Event::Logged { appended, durable } => {
+                let tail_bytes_max = self.config.limits.tail_bytes_max;
+                self.log.logged(appended, durable, tail_bytes_max);
+                self.log_moved(effects);
+            }
+            Event::Truncated { keep: _ } => {
+                self.log.truncated();
+                self.log_moved(effects);
+            }
+            Event::PromiseStored { epoch } => self.promise_stored(epoch, effects),
+            Event::Applied { sequence } => {
+                self.log.applied = self.log.applied.max(sequence);
+            }
+            Event::LogRead { to, after, entries } => {
+                self.log_read(&to, after, entries, effects);
+            }
+            Event::LogTrimmed { first } => self.log.first = self.log.first.max(first),
+        }
+        self.tick(effects);
+        self.report(effects);
+    }
+
+    /// A master takes a batch into the log. `None` if this node may not.
+    pub fn propose(&mut self, batch: Bytes, effects: &mut Vec<Effect>) -> Option<Sequence> {
+        let sequence = self.append_own(batch, effects)?;
+        self.report(effects);
+        Some(sequence)
+    }
+
+    /// Whether a master has room for another batch.
+    pub fn accepts(&self) -> bool {
+        match &self.state {
+            State::Master(master) => {
+                master.uncommitted_bytes < self.config.limits.pipeline_bytes_max
+            }
+            State::Electing(_) | State::Candidate(_) | State::Replica(_) => false,
+        }
+    }
+
+    /// Whether this node is master and, by its clock, a quorum heard it within
+    /// the lease: only then may it answer and dispatch.
+    #[must_use]
+    pub fn lease_held(&self, now_ms: u64) -> bool {
+        match &self.state {
+            State::Master(master) => self.quorum_heard(master, now_ms, self.config.limits.lease_ms),
+            State::Electing(_) | State::Candidate(_) | State::Replica(_) => false,
+        }
+    }
+
+    /// What this node is.
+    #[must_use]
+    pub fn role(&self) -> &Role {
+        &self.role
+    }
+
+    /// The last epoch claimed, and by whom, as far as is known.
+    #[must_use]
+    pub fn known_epoch(&self) -> (Epoch, Option<&NodeId>) {
+        (self.known.0, self.known.1.as_ref())
+    }
+
+    /// How far the log is: given to the log, synced, committed, applied.
+    #[must_use]
+    pub fn positions(&self) -> (Position, Position, Sequence, Sequence) {
+        (
+            self.log.last,
+            self.log.durable,
+            self.log.committed,
+            self.log.applied,
+        )
+    }
+
+    /// Whether the store may be built upon.
+    #[must_use]
+    pub fn is_filled(&self) -> bool {
+        !self.unfilled && !self.filling
+    }
+
+    fn keeper_read(&mut self, keeper: Keeper, effects: &mut Vec<Effect>) {
+        self.learn(keeper.epoch.epoch, keeper.epoch.master.clone());
+        let higher = keeper.epoch.epoch;
+        let first = self.keeper.is_none();
+        self.keeper = Some(keeper);
+        let mine = match &self.state {
+            State::Master(master) => Some(master.epoch),
+            State::Candidate(candidate) => Some(candidate.epoch),
+            State::Electing(_) | State::Replica(_) => None,
+        };
+        if mine.is_some_and(|mine| mine < higher) {
+            self.give_up(format!("epoch {higher} was claimed"), effects);
+        }
+        if first {
+            self.try_known_master(effects);
+        }
+    }
+
+    pub(crate) fn learn(&mut self, epoch: Epoch, master: Option<NodeId>) {
+        if epoch > self.known.0 {
+            self.known = (epoch, master);
+        }
+    }
+
+    fn received(&mut self, from: NodeId, message: Message, effects: &mut Vec<Effect>) {
+        match message {
+            Message::Ask(_) => self.asked(from, effects),
+            Message::AskAnswer(answer) => self.ask_answered(from, answer, effects),
+            Message::Promise { epoch } => self.promise_wanted(from, epoch, effects),
+            Message::PromiseAnswer(answer) => self.promise_answered(from, &answer, effects),
+            Message::Hello(hello) => self.greeted(from, hello, effects),
+            Message::Appended(appended) => self.replica_answered(&from, appended, effects),
+            Message::Entries(entries) => self.entries_came(&from, entries, effects),
+            Message::Truncate { epoch, keep } => self.cut_wanted(&from, epoch, keep, effects),
+            Message::TakeSnapshot { epoch } => self.snapshot_wanted(&from, epoch, effects),
+            Message::Refused { epoch, reason } => self.refused(&from, epoch, &reason, effects),
+        }
+    }
+
+    /// Nothing changes by an ask: it only tells whether a promise is to be had.
+    fn asked(&self, from: NodeId, effects: &mut Vec<Effect>) {
+        let master = self.heard_master();
+        let unwilling = if let Some((node, epoch)) = &master {
+            Some(format!("{node} is master in epoch {epoch}"))
+        } else if !self.is_filled() {
+            Some("this node's store is not filled yet".to_owned())
+        } else if matches!(self.state, State::Candidate(_)) {
+            Some("this node is a candidate itself".to_owned())
+        } else if matches!(self.state, State::Replica(_)) {
+            Some("this node has just promised another".to_owned())
+        } else {
+            None
+        };
+        let own = self.own_member();
+        let answer = AskAnswer {
+            unwilling,
+            promised: self.promised,
+            durable: self.log.durable,
+            weight: self.config.weight,
+            rank: own.map_or(i64::MAX, |member| member.rank),
+            master,
+        };
+        effects.push(Effect::Send {
+            to: from,
+            message: Message::AskAnswer(answer),
+        });
+    }
+
+    fn promise_wanted(&mut self, from: NodeId, epoch: Epoch, effects: &mut Vec<Effect>) {
+        let again = epoch == self.promised && self.promised_to.as_ref() == Some(&from);
+        let refusal = if !self.is_filled() {
+            Some("this node's store is not filled yet".to_owned())
+        } else if epoch <= self.promised && !again {
+            Some(format!("epoch {} was promised", self.promised))
+        } else {
+            None
+        };
+        if let Some(reason) = refusal {
+            self.answer_promise(from, Some(reason), effects);
+            return;
+        }
+        self.learn(epoch, Some(from.clone()));
+        if again {
+            if self.promising.is_none() {
+                self.answer_promise(from, None, effects);
+            }
+            return;
+        }
+        self.leave(effects);
+        self.state = State::Electing(Electing::new(self.now_ms, None));
+        self.begin_promise(epoch, Some(from), effects);
+    }
+
+    fn answer_promise(&self, to: NodeId, refused: Option<String>, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Send {
+            to,
+            message: Message::PromiseAnswer(PromiseAnswer {
+                refused,
+                epoch: self.promised,
+                durable: self.log.durable,
+            }),
+        });
+    }
+
+    /// Lower epochs are refused from now on; it counts once it is on the disk.
+    pub(crate) fn begin_promise(
+        &mut self,
+        epoch: Epoch,
+        to: Option<NodeId>,
+        effects: &mut Vec<Effect>,
+    ) {
+        assert!(epoch > self.promised, "a promise is never taken back");
+        self.promised = epoch;
+        self.promised_to.clone_from(&to);
+        self.promising = Some(Promising { epoch, to });
+        effects.push(Effect::StorePromise { epoch });
+    }
+
+    fn promise_stored(&mut self, epoch: Epoch, effects: &mut Vec<Effect>) {
+        let Some(promising) = self.promising.take_if(|promising| promising.epoch == epoch) else {
+            return;
+        };
+        assert!(
+            self.log.settled() || promising.to.is_none(),
+            "a promise is stored after all that was appended before it"
+        );
+        match promising.to {
+            Some(candidate) => {
+                self.answer_promise(candidate.clone(), None, effects);
+                self.follow(candidate, epoch, effects);
+            }
+            None => self.own_promise_stored(epoch, effects),
+        }
+    }
+
+    /// The promise for `epoch` is on the disk.
+    pub(crate) fn has_promised(&self, epoch: Epoch) -> bool {
+        self.promised == epoch && self.promising.is_none()
+    }
+
+    pub(crate) fn promise_under_way(&self) -> bool {
+        self.promising.is_some()
+    }
+
+    /// The master that this node is, or heard within the suspicion time.
+    fn heard_master(&self) -> Option<(NodeId, Epoch)> {
+        match &self.state {
+            State::Master(master) => {
+                let heard = self.quorum_heard(master, self.now_ms, self.config.limits.suspicion_ms);
+                heard.then(|| (self.config.node.clone(), master.epoch))
+            }
+            State::Replica(replica) => replica
+                .heard
+                .then(|| (replica.master.clone(), replica.epoch)),
+            State::Electing(_) | State::Candidate(_) => None,
+        }
+    }
+
+    pub(crate) fn own_member(&self) -> Option<&crate::Member> {
+        let keeper = self.keeper.as_ref()?;
+        keeper
+            .members
+            .iter()
+            .find(|member| member.node == self.config.node)
+    }
+
+    /// Ends whatever the current state holds open at the other nodes.
+    pub(crate) fn leave(&mut self, effects: &mut Vec<Effect>) {
+        match &self.state {
+            State::Electing(_) => {}
+            State::Candidate(candidate) => {
+                for node in candidate.greetings.keys() {
+                    effects.push(Effect::Unlink { node: node.clone() });
+                }
+            }
+            State::Replica(_) => effects.push(Effect::Unfollow),
+            State::Master(master) => {
+                for node in master.replicas.keys() {
+                    effects.push(Effect::Unlink { node: node.clone() });
+                }
+            }
+        }
+    }
+
+    /// Back to looking for a master.
+    pub(crate) fn give_up(&mut self, reason: String, effects: &mut Vec<Effect>) {
+        let electing = match &self.state {
+            State::Replica(replica) if replica.heard => {
+                Electing::new(self.now_ms, Some(replica.master.clone()))
+            }
+            State::Replica(_) | State::Candidate(_) => Electing::patient(self.now_ms),
+            State::Electing(_) | State::Master(_) => Electing::new(self.now_ms, None),
+        };
+        self.leave(effects);
+        effects.push(Effect::Note(reason));
+        self.state = State::Electing(electing);
+    }
+
+    fn unlinked(&mut self, node: &NodeId, effects: &mut Vec<Effect>) {
+        match &mut self.state {
+            State::Electing(_) => {}
+            State::Candidate(candidate) => {
+                candidate.greetings.remove(node);
+            }
+            State::Replica(replica) => {
+                if replica.master == *node && !replica.waiting {
+                    let reason = if replica.heard {
+                        format!("the stream to master {node} broke")
+                    } else {
+                        format!("{node} takes no replicas")
+                    };
+                    self.give_up(reason, effects);
+                }
+            }
+            State::Master(master) => {
+                master.replicas.remove(node);
+            }
+        }
+    }
+
+    fn log_moved(&mut self, effects: &mut Vec<Effect>) {
+        match &self.state {
+            State::Electing(_) | State::Candidate(_) => {}
+            State::Replica(_) => self.answer_master(effects),
+            State::Master(_) => self.count(effects),
+        }
+        self.log.hand_over(effects);
+    }
+
+    fn tick(&mut self, effects: &mut Vec<Effect>) {
+        match &self.state {
+            State::Electing(_) => self.tick_electing(effects),
+            State::Candidate(_) => self.tick_candidate(effects),
+            State::Replica(_) => self.tick_replica(effects),
+            State::Master(_) => self.tick_master(effects),
+        }
+    }
+
+    /// Says what changed: the role and the lease.
+    fn report(&mut self, effects: &mut Vec<Effect>) {
+        let role = match &self.state {
+            State::Electing(_) => Role::Electing,
+            State::Candidate(candidate) => Role::Candidate {
+                epoch: candidate.epoch,
+            },
+            State::Replica(replica) => Role::Replica {
+                master: replica.master.clone(),
+                epoch: replica.epoch,
+            },
+            State::Master(master) if self.log.applied < master.first => Role::Rising {
+                epoch: master.epoch,
+            },
+            State::Master(master) => Role::Master {
+                epoch: master.epoch,
+            },
+        };
+        let held = self.lease_held(self.now_ms);
+        if held != self.lease {
+            self.lease = held;
+            effects.push(Effect::Lease { held });
+        }
+        if role != self.role {
+            self.role = role.clone();
+            effects.push(Effect::Role(role));
+        }
+    }
+}

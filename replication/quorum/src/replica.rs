@@ -1,0 +1,263 @@
+//! Taking entries from a master.
+
+use crate::quorum::State;
+use crate::{Appended, Effect, Entries, Epoch, Hello, Message, NodeId, Position, Quorum, Sequence};
+
+/// Following a master.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    pub(crate) master: NodeId,
+    pub(crate) epoch: Epoch,
+    /// Our promise of its epoch is not yet on the disk: no stream is open.
+    pub(crate) waiting: bool,
+    /// It sent us something.
+    pub(crate) heard: bool,
+    heard_ms: u64,
+    /// The stamp to echo.
+    stamp_ms: u64,
+    /// A checkpoint is being fetched.
+    installing: bool,
+    /// When filling: promises may be given again from here on.
+    fill_target: Option<Sequence>,
+}
+
+impl Quorum {
+    /// Follows a master of an epoch that is not lower than our promise.
+    pub(crate) fn follow(&mut self, master: NodeId, epoch: Epoch, effects: &mut Vec<Effect>) {
+        assert!(epoch >= self.promised, "a lower epoch is never followed");
+        self.state = State::Replica(Replica {
+            master,
+            epoch,
+            waiting: !self.has_promised(epoch),
+            heard: false,
+            heard_ms: self.now_ms,
+            stamp_ms: 0,
+            installing: false,
+            fill_target: None,
+        });
+        if self.has_promised(epoch) {
+            self.join(effects);
+        } else {
+            self.begin_promise(epoch, None, effects);
+        }
+    }
+
+    /// Opens the stream to the master: our promise of its epoch is on the disk.
+    pub(crate) fn join(&mut self, effects: &mut Vec<Effect>) {
+        let State::Replica(replica) = &mut self.state else {
+            return;
+        };
+        replica.waiting = false;
+        replica.heard_ms = self.now_ms;
+        effects.push(Effect::Follow {
+            master: replica.master.clone(),
+            hello: Hello {
+                epoch: replica.epoch,
+                last: self.log.last,
+                history: self.log.history.clone(),
+                unfilled: self.unfilled,
+            },
+        });
+    }
+
+    /// Follows the master that the last claim names, if there is one to be had.
+    pub(crate) fn try_known_master(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let State::Electing(_) = &self.state else {
+            return false;
+        };
+        let (epoch, Some(master)) = self.known.clone() else {
+            return false;
+        };
+        let present = self
+            .keeper
+            .as_ref()
+            .is_none_or(|keeper| keeper.members.iter().any(|member| member.node == master));
+        let possible = present
+            && master != self.config.node
+            && epoch >= self.promised
+            && !self.promise_under_way();
+        if possible {
+            self.follow(master, epoch, effects);
+        }
+        possible
+    }
+
+    fn heard_from(&mut self, from: &NodeId, epoch: Epoch) -> Option<&mut Replica> {
+        let now_ms = self.now_ms;
+        match &mut self.state {
+            State::Replica(replica)
+                if replica.master == *from && replica.epoch == epoch && !replica.waiting =>
+            {
+                replica.heard = true;
+                replica.heard_ms = now_ms;
+                Some(replica)
+            }
+            State::Electing(_) | State::Candidate(_) | State::Replica(_) | State::Master(_) => None,
+        }
+    }
+
+    pub(crate) fn entries_came(
+        &mut self,
+        from: &NodeId,
+        message: Entries,
+        effects: &mut Vec<Effect>,
+    ) {
+        let last = self.log.last;
+        let Some(replica) = self.heard_from(from, message.epoch) else {
+            return;
+        };
+        replica.stamp_ms = message.stamp_ms;
+        if replica.installing {
+            return;
+        }
+        if message.previous != last || !contiguous(&message) {
+            self.give_up(
+                format!(
+                    "entries from {from} after {} do not continue our log at {last}",
+                    message.previous
+                ),
+                effects,
+            );
+            return;
+        }
+        let answer_now = message.entries.is_empty();
+        if !answer_now {
+            self.log.append(message.entries, effects);
+        }
+        let committed = message.committed.min(self.log.last.sequence);
+        self.log.commit(committed, effects);
+        self.aim_filling(message.committed);
+        if answer_now {
+            self.answer_master(effects);
+        }
+    }
+
+    /// While filling: once the master has committed an entry of its own epoch,
+    /// everything that this node ever acknowledged lies at or below its commit.
+    fn aim_filling(&mut self, committed: Sequence) {
+        let writer = self.log.history.epoch_at(committed);
+        let State::Replica(replica) = &mut self.state else {
+            return;
+        };
+        let held = committed <= self.log.last.sequence;
+        if self.filling && replica.fill_target.is_none() && held && writer == Some(replica.epoch) {
+            replica.fill_target = Some(committed);
+        }
+    }
+
+    /// Tells the master how far we are.
+    pub(crate) fn answer_master(&mut self, effects: &mut Vec<Effect>) {
+        let durable = self.log.durable;
+        let State::Replica(replica) = &self.state else {
+            return;
+        };
+        if !replica.heard || replica.installing {
+            return;
+        }
+        let filled = replica
+            .fill_target
+            .is_some_and(|target| target <= durable.sequence);
+        effects.push(Effect::Send {
+            to: replica.master.clone(),
+            message: Message::Appended(Appended {
+                epoch: replica.epoch,
+                appended: self.log.written,
+                durable,
+                applied: self.log.applied,
+                stamp_ms: replica.stamp_ms,
+            }),
+        });
+        if self.filling && filled {
+            self.filling = false;
+            effects.push(Effect::Filled);
+            effects.push(Effect::Note(format!(
+                "the store is filled again, up to {durable}; this node counts as a voter"
+            )));
+        }
+    }
+
+    pub(crate) fn cut_wanted(
+        &mut self,
+        from: &NodeId,
+        epoch: Epoch,
+        keep: Position,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.heard_from(from, epoch).is_none() {
+            return;
+        }
+        let last = self.log.last;
+        if keep.sequence < self.log.committed || !self.log.holds(keep) {
+            self.unfilled = true;
+            self.give_up(
+                format!(
+                    "master {from} continues after {keep}, but entries up to {} were committed \
+                     here: this store has diverged and will be replaced by a checkpoint",
+                    self.log.committed
+                ),
+                effects,
+            );
+            return;
+        }
+        effects.push(Effect::Note(format!(
+            "cutting the log from {last} back to {keep}: what follows was never committed"
+        )));
+        self.log.truncate(keep, effects);
+    }
+
+    pub(crate) fn snapshot_wanted(
+        &mut self,
+        from: &NodeId,
+        epoch: Epoch,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(replica) = self.heard_from(from, epoch) else {
+            return;
+        };
+        if !replica.installing {
+            replica.installing = true;
+            effects.push(Effect::Install {
+                master: from.clone(),
+                epoch,
+            });
+        }
+    }
+
+    pub(crate) fn refused(
+        &mut self,
+        from: &NodeId,
+        epoch: Epoch,
+        reason: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        let State::Replica(replica) = &self.state else {
+            return;
+        };
+        if replica.master == *from {
+            self.learn(epoch, None);
+            self.give_up(format!("{from} refused us: {reason}"), effects);
+        }
+    }
+
+    pub(crate) fn tick_replica(&mut self, effects: &mut Vec<Effect>) {
+        let State::Replica(replica) = &self.state else {
+            return;
+        };
+        let silent_ms = self.now_ms.saturating_sub(replica.heard_ms);
+        if silent_ms > self.config.limits.suspicion_ms {
+            let reason = format!("heard nothing from {} for {silent_ms} ms", replica.master);
+            self.give_up(reason, effects);
+        }
+    }
+}
+
+fn contiguous(message: &Entries) -> bool {
+    let mut previous = message.previous;
+    message.entries.iter().all(|entry| {
+        let fits = entry.position.sequence == previous.sequence.next()
+            && entry.position.epoch >= previous.epoch
+            && entry.position.epoch <= message.epoch;
+        previous = entry.position;
+        fits
+    })
+}

@@ -1,0 +1,31 @@
+//! What a commit waits for, by the original store's names.
+
+/// How safe one copy must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Copy {
+    /// Not waited for.
+    None,
+    /// Written to the operating system: lost with a power failure.
+    Memory,
+    /// Synced to the disk.
+    Disk,
+}
+
+/// What a commit waits for: the master's own copy, and those of as many
+/// replicas as make a quorum with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SyncMode {
+    /// The master's own copy.
+    pub local: Copy,
+    /// The replicas' copies.
+    pub remote: Copy,
+}
+
+impl SyncMode {
+    /// `quorum_disk`: synced on a quorum. The default, and the only mode that
+    /// keeps the promise against power loss.
+    pub const QUORUM_DISK: Self = Self {
+        local: Copy::Disk,
+        remote: Copy::Disk,
+    };
+}
