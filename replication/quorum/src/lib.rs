@@ -24,6 +24,7 @@ pub use entry::Entry;
 pub use event::{Effect, Event, Recovered, Role};
 pub use limits::Limits;
 pub use majority::majority;
+pub use master::ReplicaStatus;
 pub use member::{EpochRecord, Keeper, Member, NodeId};
 pub use message::{Appended, Ask, AskAnswer, Entries, Hello, Message, PromiseAnswer};
 pub use position::{Epoch, EpochHistory, EpochStart, Position, Sequence};

@@ -13,6 +13,27 @@ use crate::{
     majority,
 };
 
+/// How far a replica is, for operators.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaStatus {
+    /// Which.
+    pub node: NodeId,
+    /// Written there.
+    pub appended: Position,
+    /// Synced there.
+    pub durable: Position,
+    /// Visible there.
+    pub applied: Sequence,
+    /// Entries of ours that it has not synced.
+    pub lag_entries: u64,
+    /// Their size, estimated where they are no longer in memory.
+    pub lag_bytes: u64,
+    /// Since when it has not been level with us.
+    pub lag_ms: u64,
+    /// It takes a checkpoint.
+    pub filling: bool,
+}
+
 /// Leading an epoch.
 #[derive(Debug)]
 pub(crate) struct Master {
@@ -113,7 +134,7 @@ impl Quorum {
             .log
             .history
             .last_common(self.log.last, &hello.history, hello.last);
-        let mut progress = Progress::new(common.sequence.next());
+        let mut progress = Progress::new(common.sequence.next(), self.now_ms);
         let reaches = common.sequence.next() >= self.log.first
             && (common != Position::default() || self.log.first <= Sequence(1));
         if hello.unfilled || !reaches {
@@ -279,6 +300,9 @@ impl Quorum {
         progress.heard_ms = progress.heard_ms.max(answer.stamp_ms.min(self.now_ms));
         progress.applied = answer.applied;
         progress.answered(answer.appended, answer.durable);
+        if progress.durable == self.log.last {
+            progress.level_ms = self.now_ms;
+        }
         self.count(effects);
         self.ship(from, effects);
     }
@@ -315,6 +339,34 @@ impl Quorum {
             master.forget_committed(committable.sequence);
             self.log.commit(committable.sequence, effects);
         }
+    }
+
+    /// What a master knows of its replicas; empty on any other node.
+    #[must_use]
+    pub fn replicas(&self) -> Vec<ReplicaStatus> {
+        let State::Master(master) = &self.state else {
+            return Vec::new();
+        };
+        let status = |(node, progress): (&NodeId, &Progress)| {
+            let entries = self.log.last.sequence.0 - progress.durable.sequence.0;
+            let (held_bytes, held) = self.log.tail.bytes_after(progress.durable.sequence);
+            // Entries no longer in memory are taken to be like those that are.
+            let mean = held_bytes / held.max(1);
+            ReplicaStatus {
+                node: node.clone(),
+                appended: progress.appended,
+                durable: progress.durable,
+                applied: progress.applied,
+                lag_entries: entries,
+                lag_bytes: held_bytes + (entries - held) * mean,
+                lag_ms: match entries {
+                    0 => 0,
+                    _ => self.now_ms.saturating_sub(progress.level_ms),
+                },
+                filling: progress.snapshot,
+            }
+        };
+        master.replicas.iter().map(status).collect()
     }
 
     /// Whether, within the last `window_ms`, enough replicas to make a quorum

@@ -16,6 +16,8 @@ pub(crate) struct Progress {
     pub(crate) applied: Sequence,
     /// The stamp of ours that it last answered.
     pub(crate) heard_ms: u64,
+    /// When it last had everything that we had.
+    pub(crate) level_ms: u64,
     /// When we last sent it something.
     pub(crate) sent_ms: u64,
     /// A read of the log for it is under way.
@@ -28,13 +30,14 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(next: Sequence) -> Self {
+    pub(crate) fn new(next: Sequence, now_ms: u64) -> Self {
         Self {
             next,
             appended: Position::default(),
             durable: Position::default(),
             applied: Sequence(0),
             heard_ms: 0,
+            level_ms: now_ms,
             sent_ms: 0,
             reading: false,
             snapshot: false,
@@ -72,7 +75,7 @@ mod tests {
 
     #[test]
     fn room_comes_back_with_cumulative_answers() {
-        let mut progress = Progress::new(Sequence(1));
+        let mut progress = Progress::new(Sequence(1), 0);
         progress.shipped(Sequence(3), 600);
         progress.shipped(Sequence(5), 600);
         assert!(!progress.has_room(1_000));

@@ -75,6 +75,17 @@ impl Tail {
             .cloned()
             .collect()
     }
+
+    /// The bytes of the held entries after `sequence`, and how many they are.
+    pub(crate) fn bytes_after(&self, sequence: Sequence) -> (u64, u64) {
+        self.entries
+            .iter()
+            .rev()
+            .take_while(|entry| entry.position.sequence > sequence)
+            .fold((0, 0), |(bytes, count), entry| {
+                (bytes + weight(entry) as u64, count + 1)
+            })
+    }
 }
 
 /// What an entry costs in memory and on the wire, about.

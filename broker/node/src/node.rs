@@ -1,0 +1,285 @@
+//! The loop's body: events in, effects out, nothing else.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use replicamq_core::{Broker, DestinationStatus, LoadRequest};
+use replicamq_quorum::{Epoch, Quorum, Recovered, Role, Sequence};
+
+use crate::boot::{Boot, Step};
+use crate::event::{Effect, Event, Now};
+
+/// The broker's own part of a load's token; the mastership's number is above it.
+const TOKEN_BITS: u32 = 40;
+
+/// What a node is made of.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The replicated log's part.
+    pub quorum: replicamq_quorum::Config,
+    /// The broker's bounds.
+    pub limits: replicamq_core::Limits,
+}
+
+/// What stands between this node and its clients.
+#[derive(Debug)]
+enum Service {
+    /// Not master: no clients.
+    Closed,
+    /// Master; the broker is being built.
+    Booting { epoch: Epoch, boot: Boot },
+    /// Master, with clients.
+    Open(Box<Open>),
+}
+
+#[derive(Debug)]
+struct Open {
+    broker: Broker,
+    /// What came while the lease was not held: nothing is answered or
+    /// dispatched before it is held again.
+    deferred: VecDeque<Deferred>,
+}
+
+#[derive(Debug)]
+enum Deferred {
+    Committed(Sequence),
+    Loaded {
+        token: u64,
+        pairs: Vec<(Bytes, Bytes)>,
+        more: bool,
+    },
+}
+
+/// One node of the cluster.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    quorum: Quorum,
+    service: Service,
+    /// How often this node became master since it started.
+    boots: u64,
+    quorum_effects: Vec<replicamq_quorum::Effect>,
+    broker_effects: Vec<replicamq_core::Effect>,
+}
+
+impl Node {
+    /// A node as it starts.
+    #[must_use]
+    pub fn new(config: Config, recovered: &Recovered, now: Now) -> Self {
+        Self {
+            quorum: Quorum::new(config.quorum.clone(), recovered, now.monotonic_ms),
+            config,
+            service: Service::Closed,
+            boots: 0,
+            quorum_effects: Vec::new(),
+            broker_effects: Vec::new(),
+        }
+    }
+
+    /// Takes one event. Call [`Node::seal`] after the last of a turn.
+    pub fn step(&mut self, event: Event, now: Now, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Quorum(event) => {
+                let tick = matches!(event, replicamq_quorum::Event::Tick);
+                self.quorum
+                    .step(event, now.monotonic_ms, &mut self.quorum_effects);
+                self.quorum_moved(now, effects);
+                if tick && self.may_serve(now) {
+                    self.with_broker(|broker, out| broker.tick(now.unix_ms, out));
+                }
+            }
+            Event::Command {
+                connection,
+                command,
+            } => {
+                self.with_broker(|broker, out| broker.step(connection, command, now.unix_ms, out));
+            }
+            Event::Loaded { token, pairs, more } => self.loaded(token, pairs, more, now, effects),
+        }
+        self.catch_up(now);
+        self.pass_on(effects);
+    }
+
+    /// Ends a turn: everything that the broker wants stored becomes one entry.
+    pub fn seal(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let Service::Open(open) = &mut self.service else {
+            return;
+        };
+        let Some(batch) = open.broker.take_batch() else {
+            return;
+        };
+        let sequence = self
+            .quorum
+            .propose(batch, &mut self.quorum_effects)
+            .expect("a broker is open only while its node is master");
+        open.broker.sealed(sequence.0);
+        self.quorum_moved(now, effects);
+        self.pass_on(effects);
+    }
+
+    /// Whether commands may come now. While not, they wait in their queue, and
+    /// their senders feel it.
+    #[must_use]
+    pub fn accepts_commands(&self, now: Now) -> bool {
+        matches!(self.service, Service::Open(_))
+            && self.quorum.accepts()
+            && self.quorum.lease_held(now.monotonic_ms)
+    }
+
+    /// The replicated log's part, to be looked at.
+    #[must_use]
+    pub fn quorum(&self) -> &Quorum {
+        &self.quorum
+    }
+
+    /// The destinations of an open broker.
+    #[must_use]
+    pub fn destinations(&self) -> Vec<DestinationStatus> {
+        match &self.service {
+            Service::Open(open) => open.broker.destinations(),
+            Service::Closed | Service::Booting { .. } => Vec::new(),
+        }
+    }
+
+    fn may_serve(&self, now: Now) -> bool {
+        self.quorum.lease_held(now.monotonic_ms)
+    }
+
+    fn with_broker(&mut self, act: impl FnOnce(&mut Broker, &mut Vec<replicamq_core::Effect>)) {
+        if let Service::Open(open) = &mut self.service {
+            act(&mut open.broker, &mut self.broker_effects);
+        }
+    }
+
+    /// Takes the quorum's effects: those that concern the broker are heard here.
+    fn quorum_moved(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let mut moved = std::mem::take(&mut self.quorum_effects);
+        for effect in moved.drain(..) {
+            if let replicamq_quorum::Effect::Committed { sequence } = &effect
+                && let Service::Open(open) = &mut self.service
+            {
+                open.deferred.push_back(Deferred::Committed(*sequence));
+            }
+            let role = match &effect {
+                replicamq_quorum::Effect::Role(role) => Some(role.clone()),
+                _ => None,
+            };
+            effects.push(Effect::Quorum(effect));
+            if let Some(role) = role {
+                self.role_changed(&role, effects);
+            }
+        }
+        self.quorum_effects = moved;
+        self.catch_up(now);
+    }
+
+    fn role_changed(&mut self, role: &Role, effects: &mut Vec<Effect>) {
+        let epoch = match role {
+            Role::Master { epoch } => Some(*epoch),
+            Role::Electing
+            | Role::Candidate { .. }
+            | Role::Replica { .. }
+            | Role::Rising { .. } => None,
+        };
+        if !matches!(self.service, Service::Closed) {
+            self.service = Service::Closed;
+            self.broker_effects.clear();
+            effects.push(Effect::Retire);
+        }
+        if let Some(epoch) = epoch {
+            self.boots += 1;
+            let mut boot = Boot::new(Broker::boot_ranges());
+            let step = boot.next();
+            self.service = Service::Booting { epoch, boot };
+            self.boot_step(step, effects);
+        }
+    }
+
+    fn boot_step(&mut self, step: Step, effects: &mut Vec<Effect>) {
+        let Service::Booting { epoch, .. } = &self.service else {
+            return;
+        };
+        let epoch = *epoch;
+        match step {
+            Step::Read(request) => effects.push(self.load(request)),
+            Step::Done(pairs) => match Broker::new(epoch.0, self.config.limits.clone(), pairs) {
+                Ok(broker) => {
+                    self.service = Service::Open(Box::new(Open {
+                        broker,
+                        deferred: VecDeque::new(),
+                    }));
+                    effects.push(Effect::Serve { epoch });
+                }
+                Err(error) => effects.push(Effect::Unreadable {
+                    reason: error.to_string(),
+                }),
+            },
+        }
+    }
+
+    fn loaded(
+        &mut self,
+        token: u64,
+        pairs: Vec<(Bytes, Bytes)>,
+        more: bool,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        if token >> TOKEN_BITS != self.boots {
+            return;
+        }
+        let token = token & ((1 << TOKEN_BITS) - 1);
+        match &mut self.service {
+            Service::Closed => {}
+            Service::Booting { boot, .. } => {
+                let step = boot.loaded(pairs, more);
+                self.boot_step(step, effects);
+            }
+            Service::Open(open) => {
+                open.deferred
+                    .push_back(Deferred::Loaded { token, pairs, more });
+                self.catch_up(now);
+            }
+        }
+    }
+
+    /// Tells the broker what happened, as long as the lease is held.
+    fn catch_up(&mut self, now: Now) {
+        let held = self.may_serve(now);
+        let Service::Open(open) = &mut self.service else {
+            return;
+        };
+        while held && let Some(deferred) = open.deferred.pop_front() {
+            let out = &mut self.broker_effects;
+            match deferred {
+                Deferred::Committed(sequence) => {
+                    open.broker.committed(sequence.0, now.unix_ms, out);
+                }
+                Deferred::Loaded { token, pairs, more } => {
+                    open.broker.loaded(token, pairs, more, now.unix_ms, out);
+                }
+            }
+        }
+    }
+
+    fn pass_on(&mut self, effects: &mut Vec<Effect>) {
+        let mut passed = std::mem::take(&mut self.broker_effects);
+        for effect in passed.drain(..) {
+            effects.push(match effect {
+                replicamq_core::Effect::Load(request) => self.load(request),
+                effect => Effect::Client(effect),
+            });
+        }
+        self.broker_effects = passed;
+    }
+
+    /// A read whose answer cannot be mistaken for one to an earlier mastership's.
+    fn load(&self, mut request: LoadRequest) -> Effect {
+        assert!(
+            request.token >> TOKEN_BITS == 0,
+            "the broker's tokens are small"
+        );
+        request.token |= self.boots << TOKEN_BITS;
+        Effect::Load(request)
+    }
+}
