@@ -1,1 +1,25 @@
-fn main() {}
+//! `replicamq`: the broker, and the tools that go with it.
+//!
+//! Reads the command line and hands over. Exit codes: 0 done, 1 failed, 2 the
+//! command line or the configuration is wrong.
+
+mod cli;
+mod clock;
+mod config;
+mod logging;
+mod run;
+mod terminal;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::dispatch() {
+        Ok(code) => code,
+        Err(error) if terminal::is_closed(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal::remark(&format!("error: {error:#}"));
+            let refused = error.downcast_ref::<config::Refusal>().is_some();
+            ExitCode::from(if refused { 2 } else { 1 })
+        }
+    }
+}

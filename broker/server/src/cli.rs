@@ -1,0 +1,130 @@
+//! The command line: its subcommands, and the runtime that each one needs.
+#![expect(clippy::doc_markdown, reason = "these comments are what --help prints")]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::{config, logging, run, terminal};
+
+/// A message broker whose messages survive the loss of a node.
+#[derive(Debug, Parser)]
+#[command(name = "replicamq", version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  replicamq serve                                   # a broker on 127.0.0.1:61613
+  replicamq send /queue/orders 'first order'        # one message to it
+  replicamq receive /queue/orders                   # and back
+  replicamq serve --config /etc/replicamq/node.toml # a node of a cluster
+  replicamq status --node 127.0.0.1:8161            # who is master, how far the others are
+
+Each command explains itself: replicamq send --help";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(Box<ServeArgs>),
+}
+
+/// Run a broker: alone, or as a node of a cluster.
+///
+/// Without arguments it is a standalone broker on 127.0.0.1. With zk_address it is a node of a cluster: the nodes
+/// elect a master through ZooKeeper, and a send is acknowledged once more than half of them have it on disk.
+///
+/// Each key may stand in the file, be a flag, or be a variable: zk_address in the file, --zk-address, or
+/// REPLICAMQ_ZK_ADDRESS. A flag goes before a variable, a variable before the file.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  replicamq serve
+  replicamq serve --stomp tcp://0.0.0.0:61613 --directory /var/lib/replicamq
+  replicamq serve --config /etc/replicamq/node.toml
+  replicamq serve --config /etc/replicamq/node.toml --check-config
+
+A node of a cluster of three, as a file:
+  node = \"broker-1\"
+  hostname = \"broker-1.example.com\"
+  zk_address = \"zk1:2181,zk2:2181,zk3:2181\"
+  stomp = \"tcp://0.0.0.0:61613\"
+  directory = \"/var/lib/replicamq\"
+  security_token_file = \"/etc/replicamq/token\"
+
+Clients name all nodes and find the master: failover:(tcp://broker-1:61613,tcp://broker-2:61613,tcp://broker-3:61613)")]
+struct ServeArgs {
+    /// A TOML file with keys as below
+    #[arg(long, env = "REPLICAMQ_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Print the effective configuration, with secrets hidden, and exit
+    #[arg(long)]
+    check_config: bool,
+
+    #[command(flatten)]
+    keys: config::Keys,
+}
+
+/// Reads the command line and does what it says.
+pub(crate) fn dispatch() -> anyhow::Result<ExitCode> {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let (_, matches) = matches.subcommand().expect("clap requires one");
+    match cli.command {
+        Command::Serve(args) => serve(*args, matches),
+    }
+}
+
+fn serve(args: ServeArgs, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let loaded = config::load(args.keys, matches, args.config.as_deref())?;
+    if args.check_config {
+        terminal::line(loaded.to_toml().trim_end()).map_err(terminal::Output)?;
+        for warning in &loaded.warnings {
+            terminal::remark(&format!("warning: {warning}"));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    logging::start(&loaded.config.log, loaded.config.log_format)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    runtime(true)?.block_on(run::serve(loaded.config))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A broker uses every core; a client's work is so little that one thread is
+/// faster than handing it around.
+fn runtime(every_core: bool) -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = if every_core {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    builder.enable_all().build().context("start the runtime")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_shows_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let shown = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let example = format!("  replicamq {}", command.get_name());
+            assert!(shown.contains(&example), "{}", command.get_name());
+        }
+    }
+}

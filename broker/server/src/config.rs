@@ -1,0 +1,124 @@
+//! What a node is told: from flags, before variables, before a file, before defaults.
+//!
+//! Everything is checked here, once, and refused with its place and the cure; what
+//! comes out is typed and complete. Nothing behind this module reads a variable.
+
+mod address;
+mod file;
+mod keys;
+mod origin;
+mod refusal;
+mod resolve;
+mod show;
+mod value;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::ArgMatches;
+
+pub(crate) use address::{Address, Connector};
+pub(crate) use keys::Keys;
+pub(crate) use refusal::Refusal;
+pub(crate) use value::{Bytes, Durability, Interval, LogFormat, Secret, SyncMode, closest};
+
+use origin::Origins;
+
+/// A node's configuration, complete and checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// The node's name.
+    pub(crate) node: String,
+    /// The name under which this machine is reached.
+    pub(crate) hostname: String,
+    /// Where messages are kept; may not exist yet.
+    pub(crate) directory: PathBuf,
+    /// `None`: a standalone broker.
+    pub(crate) cluster: Option<Cluster>,
+    /// When a send is safe.
+    pub(crate) sync: SyncMode,
+    /// What nodes, and tools that ask them, prove to know.
+    pub(crate) security_token: Option<Secret>,
+    /// Where STOMP clients connect.
+    pub(crate) stomp: Option<Listen>,
+    /// Where operators' tools connect.
+    pub(crate) admin: Option<Listen>,
+    pub(crate) intervals: Intervals,
+    pub(crate) limits: Limits,
+    /// A filter that parses.
+    pub(crate) log: String,
+    pub(crate) log_format: LogFormat,
+}
+
+/// A listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listen {
+    /// Where to listen; port 0 lets the system choose.
+    pub(crate) bind: Address,
+    /// What others are told to connect to; port 0 means the port that was chosen.
+    pub(crate) advertised: Address,
+}
+
+/// What makes a node one of several.
+#[derive(Debug, Clone)]
+pub(crate) struct Cluster {
+    /// At least 1.
+    pub(crate) replicas: u32,
+    pub(crate) weight: u32,
+    pub(crate) replication: Listen,
+    /// Never empty.
+    pub(crate) zk_servers: Vec<Address>,
+    pub(crate) zk_path: String,
+    pub(crate) zk_password: Option<Secret>,
+    pub(crate) zk_session_timeout: Duration,
+}
+
+/// Invariant: heartbeat < lease < suspicion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Intervals {
+    pub(crate) heartbeat: Duration,
+    pub(crate) lease: Duration,
+    pub(crate) suspicion: Duration,
+}
+
+/// Bounds, each above zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) frame_bytes_max: usize,
+    pub(crate) connections_max: usize,
+    pub(crate) log_segment_bytes: u64,
+    pub(crate) log_retention_bytes: u64,
+}
+
+/// A configuration with what a user should be told about it.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    /// What is allowed and probably not meant.
+    pub(crate) warnings: Vec<String>,
+    /// Every key as it counts, for `--check-config`.
+    effective: Keys,
+    origins: Origins,
+}
+
+impl Loaded {
+    /// The effective configuration as TOML, with where each value came from;
+    /// secrets are hidden.
+    pub(crate) fn to_toml(&self) -> String {
+        show::to_toml(&self.effective, &self.origins)
+    }
+}
+
+/// Joins flags and variables (as clap read them) with a file and the defaults.
+pub(crate) fn load(
+    given: Keys,
+    matches: &ArgMatches,
+    file: Option<&Path>,
+) -> Result<Loaded, Refusal> {
+    let mut origins = Origins::from_matches(matches);
+    let keys = match file {
+        Some(path) => given.or(file::read(path, &mut origins)?),
+        None => given,
+    };
+    resolve::resolve(keys, origins, &resolve::Surroundings::here())
+}

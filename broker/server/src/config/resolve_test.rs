@@ -1,0 +1,213 @@
+//! What is refused, what is warned of, and what the defaults are.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::config::origin::Line;
+
+fn surroundings() -> Surroundings {
+    Surroundings {
+        hostname: Some("machine\n".to_owned()),
+        data_home: PathBuf::from("/home/user/.local/share"),
+    }
+}
+
+fn resolved(toml: &str) -> Result<Loaded, Refusal> {
+    let keys: Keys = toml::from_str(toml).unwrap();
+    let mut origins = Origins::default();
+    for (key, _) in crate::config::keys::KEYS {
+        let start = toml.match_indices(key).map(|(at, _)| at).find(|&at| {
+            toml[at + key.len()..].starts_with(" =") && (at == 0 || toml[..at].ends_with('\n'))
+        });
+        if let Some(at) = start {
+            origins.note_file(
+                key,
+                Path::new("node.toml"),
+                Line::at(toml, at..at + key.len()),
+            );
+        }
+    }
+    resolve(keys, origins, &surroundings())
+}
+
+fn refused(toml: &str) -> String {
+    resolved(toml).unwrap_err().to_string()
+}
+
+const CLUSTER: &str = "zk_address = \"127.0.0.1:2181\"\nbind = \"tcp://127.0.0.1:61619\"\n";
+
+fn warnings(toml: &str) -> Vec<String> {
+    resolved(toml).unwrap().warnings
+}
+
+#[test]
+fn without_a_word_it_is_a_standalone_broker_on_loopback() {
+    let loaded = resolved("").unwrap();
+    let config = loaded.config;
+    assert!(config.cluster.is_none());
+    assert_eq!(
+        config.stomp.unwrap().bind.to_string(),
+        "tcp://127.0.0.1:61613"
+    );
+    assert_eq!(
+        config.admin.unwrap().bind.to_string(),
+        "tcp://127.0.0.1:8161"
+    );
+    assert_eq!(config.node, "machine");
+    assert_eq!(
+        config.directory,
+        PathBuf::from("/home/user/.local/share/replicamq/standalone")
+    );
+    assert_eq!(config.sync, SyncMode::QUORUM_DISK);
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn with_zookeeper_it_is_a_node_of_three() {
+    let loaded = resolved("zk_address = \"zk1,zk2\"\nstomp = \"0.0.0.0:61613\"\nnode = \"b-1\"\nhostname = \"one.example\"\nsecurity_token = \"x\"").unwrap();
+    let config = loaded.config;
+    let cluster = config.cluster.unwrap();
+    assert_eq!((cluster.replicas, cluster.weight), (3, 1));
+    assert_eq!(cluster.zk_path, "/replicamq");
+    assert_eq!(cluster.replication.bind.to_string(), "tcp://0.0.0.0:61619");
+    assert_eq!(
+        cluster.replication.advertised.to_string(),
+        "tcp://one.example:61619"
+    );
+    assert_eq!(
+        config.stomp.unwrap().advertised.to_string(),
+        "tcp://one.example:61613"
+    );
+    assert_eq!(
+        config.directory,
+        PathBuf::from("/home/user/.local/share/replicamq/b-1")
+    );
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn replicas_without_zookeeper_are_refused() {
+    assert_eq!(
+        refused("# three\nreplicas = 3\n"),
+        "node.toml:2: replicas = 3 needs ZooKeeper, and zk_address is not set\n  2 | replicas = 3\n    | ^^^^^^^^\n  cure: set zk_address, as in \"127.0.0.1:2181\", or leave replicas out for a standalone broker"
+    );
+    assert!(resolved("replicas = 1").is_ok());
+}
+
+#[test]
+fn a_cluster_key_without_zookeeper_is_refused() {
+    for toml in [
+        "zk_path = \"/x\"",
+        "bind = \"0.0.0.0:61619\"",
+        "zk_session_timeout = \"2s\"",
+        "zk_password = \"x\"",
+        "advertise_replication = \"a:1\"",
+    ] {
+        let text = refused(toml);
+        assert!(
+            text.contains("belongs to a cluster node, and zk_address is not set"),
+            "{text}"
+        );
+    }
+    assert!(refused("sync = \"remote_disk\"").contains("a standalone broker has none"));
+}
+
+#[test]
+fn a_lease_as_long_as_the_suspicion_is_refused_with_both_places() {
+    let text = refused("lease = \"1s\"\nsuspicion = \"1s\"\n");
+    assert!(
+        text.starts_with("node.toml:1: lease must be shorter than suspicion: lease = 1s (node.toml:1); suspicion = 1s (node.toml:2)"),
+        "{text}"
+    );
+    let text = refused("lease = \"1s\"\n");
+    assert!(text.contains("suspicion = 800ms, the default"), "{text}");
+    let text = refused("suspicion = \"400ms\"\n");
+    assert!(text.starts_with("node.toml:1: lease must be"), "{text}");
+    assert!(refused("heartbeat = \"600ms\"").contains("heartbeat must be shorter than lease"));
+    assert!(refused("heartbeat = 0").contains("heartbeat = 0ms"));
+}
+
+#[test]
+fn a_count_that_cannot_be_a_cluster_is_refused() {
+    assert!(refused(&format!("{CLUSTER}replicas = 0")).contains("a cluster has 1 to 9 nodes"));
+    assert!(refused(&format!("{CLUSTER}replicas = 10")).contains("a cluster has 1 to 9 nodes"));
+    let even = warnings(&format!("{CLUSTER}replicas = 4"));
+    assert!(even[0].contains("no more nodes than 3 would"), "{even:?}");
+}
+
+#[test]
+fn two_listeners_on_one_port_are_refused() {
+    let text = refused("admin = \"127.0.0.1:61613\"");
+    assert!(
+        text.starts_with("node.toml:1: admin and stomp want the same port: admin = tcp://127.0.0.1:61613 (node.toml:1); stomp = tcp://127.0.0.1:61613, the default"),
+        "{text}"
+    );
+    let text = refused(&format!("{CLUSTER}stomp = \"0.0.0.0:61619\""));
+    assert!(text.contains("bind and stomp want the same port"), "{text}");
+}
+
+#[test]
+fn a_secret_is_said_once() {
+    let text = refused("security_token = \"hunter2\"\nsecurity_token_file = \"/run/token\"");
+    assert!(
+        text.contains(
+            "security_token and security_token_file = /run/token (node.toml:2) are both set"
+        ),
+        "{text}"
+    );
+    assert!(!text.contains("hunter2"), "{text}");
+    let text = refused("security_token_file = \"/nonexistent/token\"");
+    assert!(text.contains("/nonexistent/token: No such file"), "{text}");
+}
+
+#[test]
+fn a_secret_file_may_end_its_line() {
+    let path = std::env::temp_dir().join(format!("replicamq-token-{}", std::process::id()));
+    fs::write(&path, "hunter2\n").unwrap();
+    let token = read_secret(&path);
+    fs::write(&path, "\n").unwrap();
+    let empty = read_secret(&path);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(token.unwrap().reveal(), "hunter2");
+    assert!(empty.unwrap_err().contains("must not be empty"));
+}
+
+#[test]
+fn an_open_replication_port_without_a_token_is_warned_of() {
+    let open = warnings("zk_address = \"a\"\nstomp = \"none\"");
+    assert!(
+        open.iter()
+            .any(|text| text.contains("without a security_token")),
+        "{open:?}"
+    );
+    assert!(warnings(CLUSTER).is_empty());
+}
+
+#[test]
+fn weak_sync_modes_are_warned_of() {
+    let alone = warnings(&format!("{CLUSTER}sync = \"local_disk\""));
+    assert!(alone[0].contains("lost with the master"), "{alone:?}");
+    let memory = warnings(&format!("{CLUSTER}sync = \"quorum_mem\""));
+    assert!(memory[0].contains("lose power together"), "{memory:?}");
+}
+
+#[test]
+fn limits_that_cannot_work_are_refused() {
+    assert!(refused("frame_bytes_max = 10").contains("1KiB to 256MiB"));
+    assert!(refused("connections_max = 0").contains("lets nobody in"));
+    assert!(refused("log_segment_bytes = \"1KiB\"").contains("is too small"));
+    assert!(refused("log_retention_bytes = \"1MiB\"").contains("less than one log file"));
+    assert!(refused("log = \"replicamq=loud\"").contains("is not a log filter"));
+    assert!(refused("advertise_stomp = \"0.0.0.0:61613\"").contains("nobody can connect to"));
+}
+
+#[test]
+fn the_effective_configuration_names_its_sources() {
+    let loaded = resolved(&format!("{CLUSTER}security_token = \"hunter2\"")).unwrap();
+    let text = loaded.to_toml();
+    assert!(text.contains("replicas = 3\n"), "{text}");
+    assert!(text.contains("# node.toml:2\n"), "{text}");
+    assert!(text.contains("security_token = \"***\""), "{text}");
+    let again: Keys = toml::from_str(&text).unwrap();
+    assert_eq!(again.replicas, Some(3));
+}
