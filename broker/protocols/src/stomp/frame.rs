@@ -7,6 +7,11 @@ use std::fmt;
 
 use bytes::Bytes;
 
+/// Memory that a frame keeps for the next one: what most need, so that one
+/// huge frame does not cost its memory for as long as the connection lives.
+const KEPT_TEXT_BYTES: usize = 4 * 1024;
+const KEPT_HEADERS: usize = 64;
+
 /// What a frame is for: STOMP's word is "command", which here means what a
 /// client asks of the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -177,7 +182,9 @@ impl Frame {
     pub(super) fn reset(&mut self, verb: Verb) {
         self.verb = verb;
         self.text.clear();
+        self.text.shrink_to(KEPT_TEXT_BYTES);
         self.ends.clear();
+        self.ends.shrink_to(KEPT_HEADERS);
         self.body = Bytes::new();
     }
 
@@ -197,11 +204,11 @@ impl Frame {
 
 impl fmt::Debug for Frame {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut fields = formatter.debug_struct(self.verb.as_str());
-        for (name, value) in self.headers() {
-            fields.field(name, &value);
-        }
-        fields.field("body", &self.body).finish()
+        formatter
+            .debug_tuple(self.verb.as_str())
+            .field(&self.headers().collect::<Vec<_>>())
+            .field(&self.body)
+            .finish()
     }
 }
 

@@ -77,6 +77,13 @@ impl Pulse {
         (patience_ms > 0).then(|| self.received_ms.saturating_add(patience_ms))
     }
 
+    /// Nobody looked for so long after the deadline that the other end's signs of
+    /// life may be waiting unread: this process slept, or was held up itself.
+    pub(super) fn overslept(&self, deadline_ms: u64, now_ms: u64) -> bool {
+        let interval_ms = self.agreed.receive_ms;
+        interval_ms > 0 && now_ms.saturating_sub(deadline_ms) >= interval_ms
+    }
+
     /// How long the other end has said nothing.
     pub(super) fn silence_ms(&self, now_ms: u64) -> u64 {
         now_ms.saturating_sub(self.received_ms)

@@ -162,8 +162,6 @@ pub(super) fn put_text(out: &mut BytesMut, text: &str, escapes: Escapes, part: P
 #[inline]
 fn replacement(byte: u8, escapes: Escapes, part: Part) -> Option<&'static [u8]> {
     match (byte, escapes, part) {
-        // Most bytes are above ':' and not the backslash.
-        (b';'..=b'[' | b']'.., _, _) => None,
         (b'\n', _, _) => Some(b"\\n"),
         (b':', Escapes::V1_1 | Escapes::V1_2, _) | (b':', Escapes::Raw, Part::Name) => Some(b"\\c"),
         (b'\\', Escapes::V1_1 | Escapes::V1_2, _) => Some(b"\\\\"),
