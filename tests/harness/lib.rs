@@ -1,1 +1,3 @@
-//! harness
+//! What the tests that cross crates share.
+
+pub mod zookeeper;

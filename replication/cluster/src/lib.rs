@@ -1,1 +1,25 @@
-//! replication/cluster
+//! The network edge of a node: `ZooKeeper` membership, the gRPC links between
+//! nodes, and the transfer of snapshots. It decides nothing: it carries what
+//! the quorum says, and tells it what happened.
+
+mod convert;
+mod incoming;
+mod limits;
+mod links;
+mod membership;
+mod peer;
+mod quiet;
+mod service;
+mod snapshot;
+mod state;
+mod token;
+
+pub use convert::Malformed;
+pub use links::{LinkConfig, LinkError, LinkEvent, LinkEvents, Links};
+pub use membership::{
+    MemberInfo, Membership, MembershipConfig, MembershipEvent, RefusedMembership, Standing,
+};
+pub use snapshot::{
+    Checkpoint, CheckpointSource, SnapshotError, SnapshotFile, SnapshotManifest, Snapshots,
+};
+pub use token::TokenCheck;
