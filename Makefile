@@ -36,6 +36,7 @@ deps: ## install what is missing: ZooKeeper, a JRE, libclang, a C++ compiler, th
 build: ## build the binary
 	@if [ ! -x "$(REPLICAMQ_BIN)" ]; then echo "First build: RocksDB takes 12 to 15 minutes on two cores, once"; fi
 	cargo build --release --locked --workspace
+	echo "Built $(REPLICAMQ_BIN)"
 
 .PHONY: demo
 demo: deps build ## three brokers, the master killed in mid-stream, a ledger (KEEP=1 leaves the cluster running)
@@ -114,6 +115,18 @@ bench: cluster-up ## throughput and latency against the local cluster (BENCH="--
 .PHONY: drill
 drill: cluster-up ## kill the local cluster's master ROUNDS times under load; fails on any loss
 	@$(REPLICAMQ_BIN) drill kill-master --rounds $(or $(ROUNDS),10) --target local --local-dir $(CLUSTER)
+
+# Where `install` puts things; packagers set DESTDIR. sudo is asked for only where it is needed.
+PREFIX ?= /usr/local
+SUDO := $(if $(DESTDIR),,$(if $(filter 0,$(shell id -u)),,sudo))
+INSTALLED := $(DESTDIR)$(PREFIX)
+.PHONY: install
+install: build ## put the binary, the systemd unit and the sample configuration under PREFIX (/usr/local)
+	@$(SUDO) install -D -m 0755 $(REPLICAMQ_BIN) $(INSTALLED)/bin/replicamq
+	$(SUDO) install -D -m 0644 -t $(INSTALLED)/lib/systemd/system deploy/systemd/replicamq@.service
+	$(SUDO) sed -i 's#/usr/local/#$(PREFIX)/#' $(INSTALLED)/lib/systemd/system/replicamq@.service
+	$(SUDO) install -D -m 0644 -t $(INSTALLED)/share/doc/replicamq deploy/replicamq.toml deploy/README.md LICENSE
+	echo "Installed into $(INSTALLED); deploy/README.md says how to go on"
 
 .PHONY: clean
 clean: ## stop the local cluster and remove it (the build in the cache stays: `cargo clean` removes that)

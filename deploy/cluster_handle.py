@@ -2,7 +2,9 @@
 
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -10,6 +12,10 @@ from pathlib import Path
 STATUS_SECONDS = 30
 POLL_SECONDS = 0.02
 SCRIPT = Path(__file__).resolve().parent / "local-cluster"
+
+
+class NotReached(Exception):
+    """A state that did not come, or not within its time."""
 
 
 def binary() -> Path:
@@ -31,8 +37,23 @@ def ask(admin: str) -> dict | None:
     return json.loads(answer.stdout) if answer.returncode == 0 else None
 
 
-class NotReached(Exception):
-    """A state that did not come within its time."""
+def free_ports(count: int) -> list[int]:
+    """Free ports below the range that outgoing connections draw from, so that a port stays free while its node is down."""
+    first_ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    candidates = list(range(max(10_000, first_ephemeral - 20_000), first_ephemeral))
+    random.shuffle(candidates)
+    found = []
+    for port in candidates:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise NotReached("no free loopback ports")
 
 
 class LocalCluster:
