@@ -14,7 +14,10 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 /// Where distributions and the operator may have put it.
-const JARS: [&str; 2] = ["/usr/share/java/zookeeper.jar", "/usr/share/zookeeper/zookeeper.jar"];
+const JARS: [&str; 2] = [
+    "/usr/share/java/zookeeper.jar",
+    "/usr/share/zookeeper/zookeeper.jar",
+];
 
 /// A Java process on a busy machine needs this long at worst.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -79,8 +82,16 @@ impl ZooKeeper {
             .append(true)
             .open(self.directory.join("zookeeper.log"))?;
         let child = Command::new("java")
-            .args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
-            .arg(format!("{}:/usr/share/java/slf4j-simple.jar", jar.display()))
+            .args([
+                "-Xmx128m",
+                "-XX:+UseSerialGC",
+                "-XX:TieredStopAtLevel=1",
+                "-cp",
+            ])
+            .arg(format!(
+                "{}:/usr/share/java/slf4j-simple.jar",
+                jar.display()
+            ))
             .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
             .arg(&configuration)
             .stdin(Stdio::null())
@@ -158,7 +169,10 @@ impl ZooKeeper {
         let (_never, tick) = mpsc::channel::<()>();
         let mut left = READY_TIMEOUT;
         loop {
-            if self.ask("srvr").is_ok_and(|answer| answer.contains("Mode:")) {
+            if self
+                .ask("srvr")
+                .is_ok_and(|answer| answer.contains("Mode:"))
+            {
                 return Ok(());
             }
             let process = self.process.as_mut().expect("it was just started");
@@ -171,7 +185,7 @@ impl ZooKeeper {
                 return Err(self.failed("does not answer"));
             }
             // Nothing is ever sent: this only waits a little before the next look.
-            drop(tick.recv_timeout(LOOK_EVERY));
+            assert!(tick.recv_timeout(LOOK_EVERY).is_err(), "nothing is sent");
             left = left.saturating_sub(LOOK_EVERY);
         }
     }
@@ -184,7 +198,10 @@ impl ZooKeeper {
             io::ErrorKind::Other
         };
         let from = log.char_indices().rev().nth(2000).map_or(0, |(at, _)| at);
-        io::Error::new(kind, format!("ZooKeeper {what}; its log ends: {}", &log[from..]))
+        io::Error::new(
+            kind,
+            format!("ZooKeeper {what}; its log ends: {}", &log[from..]),
+        )
     }
 
     fn signal(&self, signal: &str) -> io::Result<()> {

@@ -1,0 +1,186 @@
+//! ZooKeeper goes and comes back, and processes die without a word.
+
+use std::time::Duration;
+
+use replicamq_cluster::{MembershipEvent, RefusedMembership, Standing};
+use replicamq_harness::zookeeper::ZooKeeper;
+use replicamq_quorum::Epoch;
+use zookeeper_client as zk;
+
+use crate::node::{Node, client, config, json, names, rank};
+
+#[tokio::test]
+async fn a_node_waits_for_a_zookeeper_that_is_not_there_yet() {
+    let mut zookeeper = ZooKeeper::start().unwrap();
+    zookeeper.stop();
+    let mut node = Node::start(config(&zookeeper.address, "a"));
+    let early = tokio::time::timeout(Duration::from_secs(1), node.events.recv()).await;
+    assert!(early.is_err(), "{early:?}");
+    zookeeper.start_again().unwrap();
+    assert_eq!(node.joined().await.1, Standing::New);
+}
+
+#[tokio::test]
+async fn a_short_absence_of_zookeeper_keeps_the_session() {
+    let mut zookeeper = ZooKeeper::start().unwrap();
+    let mut config = config(&zookeeper.address, "a");
+    config.session_timeout = Duration::from_secs(20);
+    let mut node = Node::start(config);
+    let before = node.keeper(|_| true).await;
+    zookeeper.stop();
+    node.lost().await;
+    zookeeper.start_again().unwrap();
+    assert_eq!(node.keeper(|_| true).await, before);
+}
+
+#[tokio::test]
+async fn after_its_session_a_node_registers_anew_and_watches_again() {
+    let mut zookeeper = ZooKeeper::start().unwrap();
+    let mut a = Node::start(config(&zookeeper.address, "a"));
+    let mut b = Node::start(config(&zookeeper.address, "b"));
+    let before = a.keeper(|keeper| keeper.members.len() == 2).await;
+    zookeeper.stop();
+    a.lost().await;
+    // Longer than both keep their sessions.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    zookeeper.start_again().unwrap();
+    let newer = |keeper: &replicamq_quorum::Keeper| {
+        names(keeper) == ["a", "b"]
+            && ["a", "b"]
+                .iter()
+                .all(|node| rank(keeper, node) > rank(&before, "b"))
+    };
+    let keeper = a.keeper(newer).await;
+    b.keeper(newer).await;
+    // The watches of the new sessions live.
+    b.membership.claim(Epoch(1), keeper.epoch.version);
+    assert_eq!(b.claimed().await, (1, true));
+    a.keeper(|keeper| keeper.epoch.epoch == Epoch(1)).await;
+    b.membership.stop().await;
+    a.keeper(|keeper| names(keeper) == ["a"]).await;
+}
+
+#[tokio::test]
+async fn a_claim_is_answered_truly_when_zookeeper_froze_over_it() {
+    let zookeeper = ZooKeeper::start().unwrap();
+    let mut config = config(&zookeeper.address, "a");
+    config.session_timeout = Duration::from_secs(4);
+    let mut node = Node::start(config);
+    let version = node.keeper(|_| true).await.epoch.version;
+    zookeeper.pause().unwrap();
+    node.membership.claim(Epoch(1), version);
+    node.lost().await;
+    zookeeper.resume().unwrap();
+    let (epoch, won) = node.claimed().await;
+    assert_eq!(epoch, 1);
+    let client = client(&zookeeper.address).await;
+    let found = json(&client, "/replicamq/test/epoch").await;
+    assert!(
+        !won || (found["epoch"] == 1 && found["master"] == "a"),
+        "{found}"
+    );
+    // It goes on from whatever is true.
+    let keeper = node.keeper(|_| true).await;
+    node.membership.claim(Epoch(2), keeper.epoch.version);
+    let second = node.until(|event| match event {
+        MembershipEvent::Claimed {
+            epoch: Epoch(2),
+            won,
+        } => Some(Ok(*won)),
+        MembershipEvent::Keeper { keeper, .. } => Some(Err(keeper.epoch.version)),
+        _ => None,
+    });
+    if let Err(version) = second.await {
+        node.membership.claim(Epoch(3), version);
+        assert!(node.claimed().await.0 >= 2);
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_under_one_id_is_refused_and_the_first_stays() {
+    let zookeeper = ZooKeeper::start().unwrap();
+    let mut first = Node::start(config(&zookeeper.address, "a"));
+    first.keeper(|_| true).await;
+    let mut copy = config(&zookeeper.address, "a");
+    copy.replication_address = "elsewhere:61619".to_owned();
+    let refused = Node::start(copy).refused().await;
+    assert!(
+        matches!(&refused, RefusedMembership::Duplicate { address, .. } if address == "a:61619"),
+        "{refused}"
+    );
+    first.membership.claim(Epoch(1), 0);
+    assert_eq!(first.claimed().await, (1, true));
+}
+
+#[tokio::test]
+async fn the_znode_of_a_process_that_crashed_is_waited_for() {
+    let zookeeper = ZooKeeper::start().unwrap();
+    let mut first = Node::start(config(&zookeeper.address, "a"));
+    let old = rank(&first.keeper(|_| true).await, "a");
+    let person = client(&zookeeper.address).await;
+    let members = "/replicamq/test/members";
+    let name = person.list_children(members).await.unwrap().remove(0);
+    let (data, _) = person.get_data(&format!("{members}/{name}")).await.unwrap();
+    first.membership.stop().await;
+    // A session that nobody keeps alive, as a crash leaves it.
+    let crashed = zk::Client::connector()
+        .with_session_timeout(Duration::from_secs(2))
+        .with_detached()
+        .connect(&zookeeper.address)
+        .await
+        .unwrap();
+    let options = zk::CreateMode::EphemeralSequential.with_acls(zk::Acls::anyone_all());
+    crashed
+        .create(&format!("{members}/member-"), &data, &options)
+        .await
+        .unwrap();
+    drop(crashed);
+    let mut second = Node::start(config(&zookeeper.address, "a"));
+    assert_eq!(second.joined().await.1, Standing::Known);
+    let keeper = second.keeper(|_| true).await;
+    assert_eq!(names(&keeper), ["a"]);
+    assert!(rank(&keeper, "a") > old + 1);
+}
+
+#[tokio::test]
+async fn a_znode_that_somebody_deleted_is_made_again() {
+    let zookeeper = ZooKeeper::start().unwrap();
+    let mut node = Node::start(config(&zookeeper.address, "a"));
+    let old = rank(&node.keeper(|_| true).await, "a");
+    let person = client(&zookeeper.address).await;
+    let members = "/replicamq/test/members";
+    let name = person.list_children(members).await.unwrap().remove(0);
+    person
+        .delete(&format!("{members}/{name}"), None)
+        .await
+        .unwrap();
+    let keeper = node.keeper(|keeper| rank(keeper, "a") > old).await;
+    assert_eq!(names(&keeper), ["a"]);
+}
+
+#[tokio::test]
+async fn what_strangers_leave_among_the_members_harms_nobody() {
+    let zookeeper = ZooKeeper::start().unwrap();
+    let mut node = Node::start(config(&zookeeper.address, "a"));
+    node.keeper(|_| true).await;
+    let person = client(&zookeeper.address).await;
+    let options = zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_all());
+    for (name, data) in [
+        ("members/member-x", "{}"),
+        ("members/member-0000000099", "no json"),
+        ("nodes/z", "?"),
+    ] {
+        person
+            .create(
+                &format!("/replicamq/test/{name}"),
+                data.as_bytes(),
+                &options,
+            )
+            .await
+            .unwrap();
+    }
+    let mut other = Node::start(config(&zookeeper.address, "b"));
+    other.joined().await;
+    let keeper = node.keeper(|keeper| keeper.members.len() == 2).await;
+    assert_eq!(names(&keeper), ["a", "b"]);
+}
