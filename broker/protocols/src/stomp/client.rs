@@ -311,3 +311,6 @@ impl Client {
             .end();
     }
 }
+
+#[cfg(test)]
+mod tests;

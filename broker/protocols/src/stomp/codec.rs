@@ -111,7 +111,10 @@ impl Decoder {
                     return Ok(false);
                 }
                 Ok(Step::Complete { length }) => {
-                    self.frame.body = take_body(input, length);
+                    let body = take_body(input, length);
+                    if self.frame.verb.has_body() {
+                        self.frame.body = body;
+                    }
                     self.state = State::Command { scanned: 0 };
                     std::mem::swap(frame, &mut self.frame);
                     return Ok(true);
@@ -420,3 +423,6 @@ fn unescape(
     text.push_str(raw);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

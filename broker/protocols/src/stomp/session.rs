@@ -471,3 +471,6 @@ fn invalid(verb: Verb, name: &'static str, value: &str, expected: &'static str) 
         expected,
     }
 }
+
+#[cfg(test)]
+mod tests;
