@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::{config, logging, run, terminal};
+use crate::{client, config, logging, run, terminal};
 
 /// A message broker whose messages survive the loss of a node.
 #[derive(Debug, Parser)]
@@ -30,6 +30,9 @@ Each command explains itself: replicamq send --help";
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<ServeArgs>),
+    Send(client::SendArgs),
+    Receive(client::ReceiveArgs),
+    Browse(client::BrowseArgs),
 }
 
 /// Run a broker: alone, or as a node of a cluster.
@@ -76,7 +79,18 @@ pub(crate) fn dispatch() -> anyhow::Result<ExitCode> {
     let (_, matches) = matches.subcommand().expect("clap requires one");
     match cli.command {
         Command::Serve(args) => serve(*args, matches),
+        Command::Send(args) => on_one_thread(client::send(args)),
+        Command::Receive(args) => on_one_thread(client::receive(args)),
+        Command::Browse(args) => on_one_thread(client::browse(args)),
     }
+}
+
+fn on_one_thread(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+    let runtime = runtime(false)?;
+    let done = runtime.block_on(command);
+    // A thread that waits for stdin must not keep the process alive.
+    runtime.shutdown_background();
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn serve(args: ServeArgs, matches: &ArgMatches) -> anyhow::Result<ExitCode> {

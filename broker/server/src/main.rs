@@ -4,6 +4,7 @@
 //! command line or the configuration is wrong.
 
 mod cli;
+mod client;
 mod clock;
 mod config;
 mod logging;

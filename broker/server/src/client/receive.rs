@@ -1,0 +1,331 @@
+//! `replicamq receive` and `replicamq browse`: deliveries on stdout.
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::{Args, ValueEnum};
+use replicamq_protocols::stomp::{Frame, Verb};
+use tokio::time::timeout;
+
+use super::options::destination;
+use super::show::{Show, show};
+use super::{ClientOptions, Event, Session, Subscription};
+use crate::config::Interval;
+use crate::terminal;
+
+const SUBSCRIPTION: &str = "1";
+/// Deliveries that wait here for being printed.
+const PREFETCH: u32 = 100;
+/// Printed, and not known to be acknowledged: more than this stops the printing.
+const UNCONFIRMED_MAX: usize = 10_000;
+/// After a failover, acknowledgements that were on their way have either been made or
+/// their deliveries come again within this time.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// Receive messages from a queue or a topic, and print their bodies.
+///
+/// A message is acknowledged after it was printed, so that an interrupted command loses nothing. With --count it ends
+/// after so many messages, with --timeout once nothing has come for so long; otherwise Ctrl-C ends it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  replicamq receive /queue/orders --count 1
+  replicamq receive /queue/orders --timeout 2s > orders.txt
+  replicamq receive /queue/orders --json | jq .body
+  replicamq receive /queue/orders --count 100 --transaction 10
+  replicamq receive /topic/news --durable reader --client-id kiosk-7
+  replicamq receive /queue/orders --broker 'failover:(tcp://a:61613,tcp://b:61613,tcp://c:61613)'
+
+Exit code 1 if --timeout passed before --count messages had come.")]
+pub(crate) struct ReceiveArgs {
+    /// Where from: /queue/NAME or /topic/NAME
+    #[arg(value_parser = destination)]
+    destination: String,
+
+    /// End after so many messages
+    #[arg(long, short = 'n', value_name = "N")]
+    count: Option<NonZeroU64>,
+
+    /// End once nothing has come for so long
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<Interval>,
+
+    /// How messages are acknowledged
+    #[arg(long, value_enum, default_value_t = Ack::Individual)]
+    ack: Ack,
+
+    /// Acknowledge so many messages in each transaction
+    #[arg(long, value_name = "N")]
+    transaction: Option<NonZeroU64>,
+
+    /// Name of a durable subscription to a topic; needs --client-id
+    #[arg(long, value_name = "NAME", requires = "client_id")]
+    durable: Option<String>,
+
+    /// Deliveries that may wait here for being printed
+    #[arg(long, default_value_t = NonZeroU32::new(PREFETCH).expect("it is not zero"), value_name = "N")]
+    prefetch: NonZeroU32,
+
+    #[command(flatten)]
+    show: Show,
+
+    #[command(flatten)]
+    client: ClientOptions,
+}
+
+/// Look at the messages of a queue without taking them.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  replicamq browse /queue/orders
+  replicamq browse /queue/orders --count 10 --show-headers
+  replicamq browse /queue/orders --json | jq -r .message_id")]
+pub(crate) struct BrowseArgs {
+    /// Which queue: /queue/NAME
+    #[arg(value_parser = destination)]
+    destination: String,
+
+    /// End after so many messages
+    #[arg(long, short = 'n', value_name = "N")]
+    count: Option<NonZeroU64>,
+
+    /// End if nothing has come for so long
+    #[arg(long, default_value = "10s", value_name = "TIME")]
+    timeout: Interval,
+
+    #[command(flatten)]
+    show: Show,
+
+    #[command(flatten)]
+    client: ClientOptions,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Ack {
+    /// By the broker, as soon as it has sent them: what is on its way is lost with this command
+    Auto,
+    /// By this command; each acknowledgement covers all messages before it
+    Client,
+    /// By this command, one by one
+    Individual,
+}
+
+impl Ack {
+    fn header(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Client => "client",
+            Self::Individual => "client-individual",
+        }
+    }
+}
+
+struct Receiver<'a> {
+    args: &'a ReceiveArgs,
+    session: Session,
+    printed: u64,
+    /// Printed, and not known to be acknowledged: the id, and the number of the receipt
+    /// that will say so. If it comes again it is acknowledged again, and not printed.
+    unconfirmed: BTreeMap<String, u64>,
+    /// The open transaction: its name, and how many it holds.
+    transaction: Option<(String, u64)>,
+    transactions: u64,
+}
+
+pub(crate) async fn receive(args: ReceiveArgs) -> anyhow::Result<()> {
+    let topic = args.destination.starts_with("/topic/") && args.durable.is_none();
+    if args.ack == Ack::Auto && args.count.is_some() && !topic {
+        bail!(
+            "--ack auto with --count would lose the messages that the broker sends beyond the count: leave --ack out"
+        );
+    }
+    if args.ack == Ack::Auto && args.transaction.is_some() {
+        bail!("--ack auto leaves nothing to acknowledge in a --transaction: leave --ack out");
+    }
+    let mut session = Session::open(args.client.broker.clone(), args.client.opening()).await?;
+    let count = args.count.map_or(u64::MAX, NonZeroU64::get);
+    let prefetch = u64::from(args.prefetch.get()).min(count);
+    session.subscribe(Subscription {
+        id: SUBSCRIPTION.to_owned(),
+        destination: args.destination.clone(),
+        ack: args.ack.header(),
+        prefetch: u32::try_from(prefetch).expect("it is at most what was given"),
+        browse: false,
+        durable: args.durable.clone(),
+    });
+    let mut receiver = Receiver {
+        args: &args,
+        session,
+        printed: 0,
+        unconfirmed: BTreeMap::new(),
+        transaction: None,
+        transactions: 0,
+    };
+    tokio::select! {
+        done = receiver.run(count) => done?,
+        // What was printed and not acknowledged will be acknowledged below.
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    receiver.end().await?;
+    let printed = receiver.printed;
+    receiver.session.close().await?;
+    match args.count {
+        Some(count) if args.timeout.is_some() && printed < count.get() => {
+            bail!("received {printed} of {count} messages before the timeout")
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Receiver<'_> {
+    async fn run(&mut self, count: u64) -> anyhow::Result<()> {
+        while self.printed < count {
+            let event = match self.args.timeout {
+                None => self.session.next().await?,
+                Some(Interval(limit)) => match timeout(limit, self.session.next()).await {
+                    Ok(event) => event?,
+                    Err(_nothing_came) => return Ok(()),
+                },
+            };
+            match event {
+                Event::Message(message) => self.take(&message)?,
+                other => self.note(&other),
+            }
+            while self.unconfirmed.len() >= UNCONFIRMED_MAX {
+                let event = self.session.next().await?;
+                self.note(&event);
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints a message unless it was printed before, then acknowledges it.
+    fn take(&mut self, message: &Frame) -> anyhow::Result<()> {
+        let id = message.header("message-id").unwrap_or_default();
+        if !self.unconfirmed.contains_key(id) {
+            show(message, self.args.show)?;
+            self.printed += 1;
+        }
+        if self.args.ack == Ack::Auto {
+            return Ok(());
+        }
+        let receipt = match self.args.transaction {
+            None => self.session.acknowledge(message, None),
+            Some(size) => self.acknowledge_in_transaction(message, size.get()),
+        };
+        self.unconfirmed.insert(id.to_owned(), receipt);
+        Ok(())
+    }
+
+    /// The number of the receipt that COMMIT will ask for is not known yet: `u64::MAX`.
+    fn acknowledge_in_transaction(&mut self, message: &Frame, size: u64) -> u64 {
+        if self.transaction.is_none() {
+            self.transactions += 1;
+            let name = format!("tx-{}", self.transactions);
+            let begin = Frame::new(Verb::Begin).with("transaction", &name);
+            self.session.send_once(&begin);
+            self.transaction = Some((name, 0));
+        }
+        let (name, held) = self.transaction.as_mut().expect("it was just begun");
+        let name = name.clone();
+        *held += 1;
+        let full = *held >= size;
+        self.session.acknowledge(message, Some(&name));
+        if full {
+            return self.commit();
+        }
+        u64::MAX
+    }
+
+    fn commit(&mut self) -> u64 {
+        let Some((name, _)) = self.transaction.take() else {
+            return u64::MAX;
+        };
+        let commit = Frame::new(Verb::Commit).with("transaction", &name);
+        let receipt = self.session.send_once_with_receipt(commit);
+        for waiting in self
+            .unconfirmed
+            .values_mut()
+            .filter(|receipt| **receipt == u64::MAX)
+        {
+            *waiting = receipt;
+        }
+        receipt
+    }
+
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Receipt(number) => self.unconfirmed.retain(|_, receipt| receipt != number),
+            Event::Reconnected => {
+                self.transaction = None;
+                let address = self.session.address();
+                terminal::remark(&format!("connection lost; now at {address}"));
+            }
+            Event::Message(_) => {}
+        }
+    }
+
+    /// Waits until everything printed is known to be acknowledged.
+    async fn end(&mut self) -> anyhow::Result<()> {
+        terminal::flush().map_err(terminal::Output)?;
+        self.commit();
+        while !self.unconfirmed.is_empty() {
+            let event = match timeout(SETTLE, self.session.next()).await {
+                Ok(event) => event?,
+                Err(_settled) => return Ok(()),
+            };
+            match event {
+                Event::Message(message) => {
+                    let id = message.header("message-id").unwrap_or_default();
+                    if self.unconfirmed.contains_key(id) {
+                        let receipt = self.session.acknowledge(&message, None);
+                        self.unconfirmed.insert(id.to_owned(), receipt);
+                    }
+                }
+                other => self.note(&other),
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(crate) async fn browse(args: BrowseArgs) -> anyhow::Result<()> {
+    if !args.destination.starts_with("/queue/") {
+        bail!("only a queue can be browsed: a topic keeps nothing to look at");
+    }
+    let mut session = Session::open(args.client.broker.clone(), args.client.opening()).await?;
+    session.subscribe(Subscription {
+        id: SUBSCRIPTION.to_owned(),
+        destination: args.destination.clone(),
+        ack: "auto",
+        prefetch: PREFETCH,
+        browse: true,
+        durable: None,
+    });
+    let count = args.count.map_or(u64::MAX, NonZeroU64::get);
+    let mut printed = 0;
+    while printed < count {
+        let Ok(event) = timeout(args.timeout.0, session.next()).await else {
+            bail!(
+                "the broker did not say that this was all, and nothing came for {}",
+                args.timeout
+            );
+        };
+        match event? {
+            Event::Message(message) if message.header("browser") == Some("end") => break,
+            Event::Message(message) => {
+                show(&message, args.show)?;
+                printed += 1;
+            }
+            Event::Reconnected if printed > 0 => {
+                bail!("the connection was lost while browsing; {printed} messages had been shown");
+            }
+            Event::Reconnected | Event::Receipt(_) => {}
+        }
+    }
+    terminal::flush().map_err(terminal::Output)?;
+    session.close().await?;
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! Sessions against a broker of a few lines, on real sockets.
+
+use bytes::BytesMut;
+use replicamq_protocols::stomp::{Decoder, Limits};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use super::*;
+
+/// One accepted connection of a broker that does what a test says.
+struct Peer {
+    stream: TcpStream,
+    decoder: Decoder,
+    input: BytesMut,
+}
+
+impl Peer {
+    async fn accept(listener: &TcpListener) -> Self {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut peer = Self {
+            stream,
+            decoder: Decoder::new(Limits::default()),
+            input: BytesMut::new(),
+        };
+        assert_eq!(peer.read().await.verb, Verb::Connect);
+        peer.decoder.set_version(Version::V1_2);
+        peer.write(&Frame::new(Verb::Connected).with("version", "1.2"))
+            .await;
+        peer
+    }
+
+    async fn read(&mut self) -> Frame {
+        loop {
+            if let Some(frame) = self.decoder.decode(&mut self.input).unwrap() {
+                return frame;
+            }
+            assert!(
+                self.stream.read_buf(&mut self.input).await.unwrap() > 0,
+                "client left"
+            );
+        }
+    }
+
+    async fn write(&mut self, frame: &Frame) {
+        let mut out = BytesMut::new();
+        encode(frame, Version::V1_2, &mut out);
+        self.stream.write_all(&out).await.unwrap();
+    }
+
+    async fn receipt(&mut self, of: &Frame) {
+        let id = of.header("receipt").unwrap();
+        self.write(&Frame::new(Verb::Receipt).with("receipt-id", id))
+            .await;
+    }
+}
+
+async fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+fn uri(listeners: &[&TcpListener], options: &str) -> BrokerUri {
+    let list: Vec<String> = listeners
+        .iter()
+        .map(|listener| format!("tcp://{}", listener.local_addr().unwrap()))
+        .collect();
+    format!("failover:({})?randomize=false{options}", list.join(","))
+        .parse()
+        .unwrap()
+}
+
+fn message(id: &str) -> Frame {
+    Frame::new(Verb::Send)
+        .with("destination", "/queue/q")
+        .with("message-id", id)
+}
+
+#[tokio::test]
+async fn what_has_no_receipt_is_sent_again_in_order_and_nothing_else_is() {
+    let (one, two) = (listener().await, listener().await);
+    let uri = uri(&[&one, &two], "");
+    let mut broker = JoinSet::new();
+    broker.spawn(async move {
+        let mut peer = Peer::accept(&one).await;
+        let first = peer.read().await;
+        peer.receipt(&first).await;
+        assert_eq!(peer.read().await.header("message-id"), Some("b"));
+        assert_eq!(peer.read().await.header("message-id"), Some("c"));
+        drop((peer, one));
+        let mut peer = Peer::accept(&two).await;
+        assert_eq!(peer.read().await.verb, Verb::Subscribe);
+        for id in ["b", "c"] {
+            let again = peer.read().await;
+            assert_eq!(again.header("message-id"), Some(id));
+            peer.receipt(&again).await;
+        }
+        let end = peer.read().await;
+        assert_eq!(end.verb, Verb::Disconnect);
+        peer.receipt(&end).await;
+    });
+    let mut session = Session::open(uri, Opening::default()).await.unwrap();
+    let a = session.send_safely(message("a"));
+    assert!(matches!(session.next().await.unwrap(), Event::Receipt(n) if n == a));
+    session.subscriptions.push(Subscription::default());
+    let (b, c) = (
+        session.send_safely(message("b")),
+        session.send_safely(message("c")),
+    );
+    assert!(matches!(session.next().await.unwrap(), Event::Reconnected));
+    assert_eq!(session.unsafe_len(), 2);
+    assert!(matches!(session.next().await.unwrap(), Event::Receipt(n) if n == b));
+    assert!(matches!(session.next().await.unwrap(), Event::Receipt(n) if n == c));
+    assert_eq!(session.unsafe_len(), 0);
+    session.close().await.unwrap();
+    broker.join_next().await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_transaction_is_sent_again_as_a_whole() {
+    let (one, two) = (listener().await, listener().await);
+    let uri = uri(&[&one, &two], "");
+    let mut broker = JoinSet::new();
+    broker.spawn(async move {
+        let mut peer = Peer::accept(&one).await;
+        let verbs = [Verb::Begin, Verb::Send, Verb::Send, Verb::Commit];
+        for verb in verbs {
+            assert_eq!(peer.read().await.verb, verb);
+        }
+        drop((peer, one));
+        let mut peer = Peer::accept(&two).await;
+        for verb in verbs {
+            let frame = peer.read().await;
+            assert_eq!(frame.verb, verb);
+            assert_eq!(frame.header("transaction"), Some("tx-1"));
+            if verb == Verb::Commit {
+                peer.receipt(&frame).await;
+            }
+        }
+    });
+    let mut session = Session::open(uri, Opening::default()).await.unwrap();
+    let number = session.send_transaction(vec![message("a"), message("b")]);
+    assert!(matches!(session.next().await.unwrap(), Event::Reconnected));
+    assert!(matches!(session.next().await.unwrap(), Event::Receipt(n) if n == number));
+    broker.join_next().await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_broker_that_hesitates_does_not_hold_up_the_others() {
+    let (mute, closed, good) = (listener().await, listener().await, listener().await);
+    let uri = uri(&[&mute, &closed, &good], "");
+    drop(closed);
+    let mut broker = JoinSet::new();
+    broker.spawn(async move { Peer::accept(&good).await });
+    let opened = timeout(
+        Duration::from_secs(1),
+        Session::open(uri.clone(), Opening::default()),
+    );
+    let session = opened.await.unwrap().unwrap();
+    assert_eq!(session.address(), &uri.addresses[2]);
+}
+
+#[tokio::test]
+async fn without_failover_a_closed_port_is_the_end() {
+    let closed = listener().await;
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+    let uri: BrokerUri = format!("tcp://{address}").parse().unwrap();
+    let error = Session::open(uri, Opening::default()).await.unwrap_err();
+    let text = format!("{:#}", anyhow::Error::new(error));
+    assert!(
+        text.starts_with(&format!(
+            "no broker at tcp://{address}: connect: Connection refused"
+        )),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn attempts_end_where_the_uri_says_so() {
+    let (one, two) = (listener().await, listener().await);
+    let uri = uri(&[&one, &two], "&startupMaxReconnectAttempts=3");
+    drop((one, two));
+    let error = Session::open(uri, Opening::default()).await.unwrap_err();
+    assert!(matches!(error, SessionError::NoBroker { .. }));
+}
+
+#[tokio::test]
+async fn an_error_frame_is_the_brokers_last_word() {
+    let one = listener().await;
+    let uri = uri(&[&one], "");
+    let mut broker = JoinSet::new();
+    broker.spawn(async move {
+        let mut peer = Peer::accept(&one).await;
+        peer.read().await;
+        peer.write(&Frame::new(Verb::Error).with("message", "invalid destination"))
+            .await;
+        peer.stream.shutdown().await.unwrap();
+    });
+    let mut session = Session::open(uri, Opening::default()).await.unwrap();
+    session.send_safely(message("a"));
+    let error = session.next().await.unwrap_err();
+    let text = format!("{:#}", anyhow::Error::new(error));
+    assert!(
+        text.ends_with("the broker refused: invalid destination"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_acknowledgement_speaks_the_version() {
+    let message = Frame::new(Verb::Message)
+        .with("message-id", "m")
+        .with("subscription", "s")
+        .with("ack", "k");
+    let new = acknowledgement(&message, Version::V1_2, Some("t"));
+    assert_eq!(
+        (new.header("id"), new.header("transaction")),
+        (Some("k"), Some("t"))
+    );
+    let old = acknowledgement(&message, Version::V1_1, None);
+    assert_eq!(
+        (old.header("message-id"), old.header("subscription")),
+        (Some("m"), Some("s"))
+    );
+}
