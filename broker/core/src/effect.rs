@@ -89,8 +89,16 @@ pub enum Refusal {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// Something else came before CONNECT.
+    #[error("this connection has not been accepted: send CONNECT first")]
+    NotConnected,
+    /// CONNECT came twice.
+    #[error("this connection was accepted before: send CONNECT once")]
+    AlreadyConnected,
     /// Another connection has this client id.
-    #[error("client id {client_id:?} is already connected; a client id belongs to one connection at a time: close the other one or choose another id")]
+    #[error(
+        "client id {client_id:?} is already connected; a client id belongs to one connection at a time: close the other one or choose another id"
+    )]
     ClientIdInUse {
         /// The id.
         client_id: String,
@@ -125,7 +133,9 @@ pub enum Refusal {
     #[error("this connection has no subscription with this id")]
     SubscriptionUnknown,
     /// The delivery is not outstanding.
-    #[error("no unacknowledged delivery with this id on this subscription: it was acknowledged before, or went back when its subscription ended")]
+    #[error(
+        "no unacknowledged delivery with this id on this subscription: it was acknowledged before, or went back when its subscription ended"
+    )]
     DeliveryUnknown,
     /// The transaction is not open.
     #[error("transaction is not open on this connection: send BEGIN first")]

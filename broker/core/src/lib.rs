@@ -3,12 +3,34 @@
 //! Pure: commands and store answers go in, effects and store operations come
 //! out. No clock, socket, disk, task or random number lives here, and nothing
 //! here knows that the store is replicated.
+//!
+//! [`Broker`] is the way in. [`Feed`](feed) is the heart: an ordered stream of
+//! messages for consumers, kept in memory only as far as it is about to be
+//! delivered.
+#![warn(missing_docs, clippy::wildcard_enum_match_arm)]
 
+mod address;
+mod backlog;
+mod batch;
+mod broker;
+mod client;
 mod command;
+mod duplicate;
 mod effect;
+mod entry;
+mod feed;
+mod keyspace;
+mod limits;
+mod outbox;
+mod slab;
+mod topic;
+mod transaction;
 
+pub use address::{Address, DestinationKind};
+pub use broker::{Boot, BootError, Broker, DestinationStatus};
 pub use command::{
     Acknowledge, AcknowledgeMode, Command, ConnectionId, Disposition, Receipt, Send, Subscribe,
     SubscriptionId, TransactionId,
 };
 pub use effect::{Delivery, DeliveryId, Effect, LoadRequest, Refusal};
+pub use limits::Limits;

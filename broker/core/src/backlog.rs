@@ -1,0 +1,448 @@
+//! The messages of a feed that nobody has yet, of which only the next few are
+//! in memory.
+//!
+//! In the order of their sequences: `returned`, `window`, then perhaps a `gap`
+//! that is only in the store and is loaded page by page, then `behind`. A feed
+//! without a gap takes new messages straight into the window. Once a message
+//! found no room there is a gap, and new stored messages only make it longer,
+//! until what is left of it fits a page: then it closes, and new messages
+//! gather behind it.
+//!
+//! Invariant: whatever was delivered has a lower sequence than the window's
+//! first message. So a range that is loaded was never delivered before in this
+//! mastership, and no deletion of its messages can be under way.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use replicamq_proto::store::v1::Message;
+
+use crate::entry::{Entry, Held, Memory};
+use crate::limits::Limits;
+
+/// Read while all windows together are full: just enough to go on.
+const PAGE_MESSAGES_MIN: usize = 16;
+const PAGE_BYTES_MIN: usize = 64 << 10;
+
+/// Sequences from `from` to below `to` whose messages are only in the store.
+#[derive(Debug)]
+struct Gap {
+    from: u64,
+    to: u64,
+    /// It does not grow any more: new messages gather behind it.
+    closing: bool,
+}
+
+/// A read under way.
+#[derive(Debug, Clone, Copy)]
+struct Loading {
+    token: u64,
+    to: u64,
+}
+
+/// A read to be made.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) messages_max: usize,
+    pub(crate) bytes_max: usize,
+}
+
+/// A message that was read: its sequence, its encoded length, itself.
+pub(crate) type Loaded = (u64, usize, Message);
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    returned: BTreeMap<u64, Entry>,
+    window: VecDeque<Entry>,
+    gap: Option<Gap>,
+    behind: VecDeque<Entry>,
+    /// Stored messages in `window` and `behind`, which the limits bound.
+    kept_messages: usize,
+    kept_bytes: usize,
+    /// Stored messages that were delivered and are not settled.
+    open: BTreeSet<u64>,
+    loading: Option<Loading>,
+    /// Messages below are committed.
+    pub(crate) visible: u64,
+    /// Stored messages below may have been delivered by an earlier master.
+    pub(crate) recovered_below: u64,
+    /// Nothing in memory expires before.
+    expires_first_ms: u64,
+}
+
+impl Backlog {
+    /// Everything from `from` to below `next` is in the store.
+    pub(crate) fn new(from: u64, next: u64, recovered_below: u64) -> Self {
+        Self {
+            returned: BTreeMap::new(),
+            window: VecDeque::new(),
+            gap: (from < next).then_some(Gap {
+                from,
+                to: next,
+                closing: false,
+            }),
+            behind: VecDeque::new(),
+            kept_messages: 0,
+            kept_bytes: 0,
+            open: BTreeSet::new(),
+            loading: None,
+            visible: next,
+            recovered_below,
+            expires_first_ms: u64::MAX,
+        }
+    }
+
+    /// Whether one more stored message may be kept in memory.
+    pub(crate) fn has_room(&self, bytes: usize, limits: &Limits, memory: &Memory) -> bool {
+        self.kept_messages < limits.window_messages_max
+            && self.kept_bytes + bytes <= limits.window_bytes_max
+            && memory.windows + bytes <= limits.windows_bytes_max
+            && self.gap.as_ref().is_none_or(|gap| gap.closing)
+    }
+
+    /// Takes a new stored message, for which there is room.
+    pub(crate) fn push_stored(&mut self, entry: Entry, memory: &mut Memory) {
+        assert!(
+            entry.held == Held::Stored,
+            "only stored messages are kept for speed"
+        );
+        memory.windows += entry.bytes;
+        self.kept_messages += 1;
+        self.kept_bytes += entry.bytes;
+        self.push(entry);
+    }
+
+    /// Takes a new message that has no other place.
+    pub(crate) fn push_volatile(&mut self, entry: Entry) {
+        assert!(
+            entry.held == Held::Volatile,
+            "a stored message has a limit of its own"
+        );
+        self.push(entry);
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.note_expiry(&entry);
+        match self.gap {
+            None => self.window.push_back(entry),
+            Some(_) => self.behind.push_back(entry),
+        }
+    }
+
+    fn note_expiry(&mut self, entry: &Entry) {
+        if entry.message.expires_ms != 0 {
+            self.expires_first_ms = self.expires_first_ms.min(entry.message.expires_ms);
+        }
+    }
+
+    /// Leaves a new stored message in the store alone.
+    pub(crate) fn skip(&mut self, sequence: u64, memory: &mut Memory) {
+        match &mut self.gap {
+            None => {
+                self.gap = Some(Gap {
+                    from: sequence,
+                    to: sequence + 1,
+                    closing: false,
+                });
+            }
+            Some(gap) => {
+                gap.to = sequence + 1;
+                gap.closing = false;
+                self.forget_behind(memory);
+            }
+        }
+    }
+
+    /// The gap grew over what had gathered behind it.
+    fn forget_behind(&mut self, memory: &mut Memory) {
+        let (messages, bytes) = (&mut self.kept_messages, &mut self.kept_bytes);
+        self.behind.retain(|entry| {
+            if entry.held == Held::Stored {
+                *messages -= 1;
+                *bytes -= entry.bytes;
+                memory.windows -= entry.bytes;
+            }
+            entry.held != Held::Stored
+        });
+    }
+
+    /// Drops from memory what is in the store. Right only while no change of
+    /// this feed is uncommitted and nothing is being read.
+    pub(crate) fn evict(&mut self, memory: &mut Memory) {
+        assert!(
+            self.loading.is_none(),
+            "a read would go on behind what is dropped"
+        );
+        let first = self
+            .window
+            .iter()
+            .position(|entry| entry.held == Held::Stored)
+            .unwrap_or(self.window.len());
+        let mut dropped = self.window.split_off(first);
+        dropped.append(&mut self.behind);
+        for entry in dropped {
+            if entry.held != Held::Stored {
+                self.behind.push_back(entry);
+                continue;
+            }
+            self.kept_messages -= 1;
+            self.kept_bytes -= entry.bytes;
+            memory.windows -= entry.bytes;
+            let gap = self.gap.get_or_insert(Gap {
+                from: entry.sequence,
+                to: entry.sequence + 1,
+                closing: false,
+            });
+            gap.from = gap.from.min(entry.sequence);
+            gap.to = gap.to.max(entry.sequence + 1);
+        }
+        match &mut self.gap {
+            Some(gap) => gap.closing = false,
+            None => self.window.append(&mut self.behind),
+        }
+    }
+
+    /// Whether [`evict`](Self::evict) would free anything.
+    pub(crate) fn is_keeping(&self) -> bool {
+        self.kept_messages > 0
+    }
+
+    /// The next message to deliver, if it is in memory and committed.
+    pub(crate) fn ready(&self) -> Option<&Entry> {
+        let (_, returned) = self.returned.first_key_value().unzip();
+        returned.or_else(|| {
+            self.window
+                .front()
+                .filter(|entry| entry.sequence < self.visible)
+        })
+    }
+
+    /// Whether the oldest message that is not done with is with a consumer.
+    pub(crate) fn is_oldest_open(&self) -> bool {
+        self.returned.is_empty() && !self.open.is_empty()
+    }
+
+    /// Takes out what [`ready`](Self::ready) shows.
+    pub(crate) fn take(&mut self, memory: &mut Memory) -> Option<Entry> {
+        let entry = if let Some((_, entry)) = self.returned.pop_first() {
+            entry
+        } else {
+            self.ready()?;
+            let entry = self.window.pop_front()?;
+            self.unkeep(&entry);
+            entry
+        };
+        if entry.held == Held::Stored {
+            memory.windows -= entry.bytes;
+            self.open.insert(entry.sequence);
+        }
+        Some(entry)
+    }
+
+    fn unkeep(&mut self, entry: &Entry) {
+        if entry.held == Held::Stored {
+            self.kept_messages -= 1;
+            self.kept_bytes -= entry.bytes;
+        }
+    }
+
+    /// A taken message comes back to its place.
+    pub(crate) fn give_back(&mut self, entry: Entry, memory: &mut Memory) {
+        if entry.held == Held::Stored {
+            assert!(
+                self.open.remove(&entry.sequence),
+                "only what was taken comes back"
+            );
+            memory.windows += entry.bytes;
+        }
+        self.note_expiry(&entry);
+        self.returned.insert(entry.sequence, entry);
+    }
+
+    /// A taken stored message is done with.
+    pub(crate) fn settle(&mut self, sequence: u64) {
+        assert!(
+            self.open.remove(&sequence),
+            "only what was taken is settled"
+        );
+    }
+
+    /// The lowest sequence that is not done with; `next` if all are.
+    pub(crate) fn lowest(&self, next: u64) -> u64 {
+        let open = self.open.first().copied();
+        let returned = self
+            .returned
+            .first_key_value()
+            .map(|(sequence, _)| *sequence);
+        [open, returned]
+            .into_iter()
+            .flatten()
+            .fold(self.front(next), u64::min)
+    }
+
+    /// The lowest sequence that was not delivered yet; `next` if all were.
+    pub(crate) fn front(&self, next: u64) -> u64 {
+        let in_window = self.window.front().map(|entry| entry.sequence);
+        let in_gap = self.gap.as_ref().map(|gap| gap.from);
+        in_window.or(in_gap).unwrap_or(next)
+    }
+
+    /// The read that should be made now, if any.
+    pub(crate) fn page(&mut self, limits: &Limits, memory: &Memory) -> Option<Page> {
+        let gap = self.gap.as_mut()?;
+        let (mut messages_max, mut bytes_max) =
+            (limits.window_messages_max / 2, limits.window_bytes_max / 2);
+        let is_full = self.kept_messages > messages_max || self.kept_bytes > bytes_max;
+        if self.loading.is_some() || (is_full && !self.window.is_empty()) {
+            return None;
+        }
+        if memory.windows >= limits.windows_bytes_max {
+            if !self.window.is_empty() {
+                return None;
+            }
+            messages_max = messages_max.min(PAGE_MESSAGES_MIN);
+            bytes_max = bytes_max.min(PAGE_BYTES_MIN);
+        }
+        let messages_max = messages_max.max(1);
+        gap.closing |= gap.to - gap.from <= messages_max as u64;
+        let to = gap.to.min(self.visible);
+        (gap.from < to).then_some(Page {
+            from: gap.from,
+            to,
+            messages_max,
+            bytes_max,
+        })
+    }
+
+    /// The read is under way.
+    pub(crate) fn begin_loading(&mut self, token: u64, page: &Page) {
+        self.loading = Some(Loading { token, to: page.to });
+    }
+
+    /// The token of the read under way.
+    pub(crate) fn loading(&self) -> Option<u64> {
+        self.loading.map(|loading| loading.token)
+    }
+
+    /// Takes the answer to the read under way. `more_from`: where to read on,
+    /// if the range was not read to its end.
+    pub(crate) fn page_in(
+        &mut self,
+        loaded: Vec<Loaded>,
+        more_from: Option<u64>,
+        memory: &mut Memory,
+    ) {
+        let loading = self.loading.take().expect("an answer follows a question");
+        let end = more_from.unwrap_or(loading.to);
+        for (sequence, encoded_bytes, message) in loaded {
+            self.advance_behind(sequence);
+            let entry = Entry::new(sequence, Arc::new(message), encoded_bytes, Held::Stored);
+            memory.windows += entry.bytes;
+            self.kept_messages += 1;
+            self.kept_bytes += entry.bytes;
+            self.note_expiry(&entry);
+            self.window.push_back(entry);
+        }
+        let gap = self.gap.as_mut().expect("a gap stays while it is read");
+        gap.from = end;
+        if gap.from >= gap.to {
+            self.gap = None;
+            self.window.append(&mut self.behind);
+        } else {
+            self.advance_behind(end);
+        }
+    }
+
+    /// Moves volatile messages below `sequence` into the window: the gap passed them.
+    fn advance_behind(&mut self, sequence: u64) {
+        while self
+            .behind
+            .front()
+            .is_some_and(|entry| entry.sequence < sequence)
+        {
+            self.window.extend(self.behind.pop_front());
+        }
+    }
+
+    /// Copies of the non-persistent messages from `from` to below `to`.
+    pub(crate) fn volatile_between(&self, from: u64, to: u64) -> Vec<Entry> {
+        let returned = self.returned.range(from..to).map(|(_, entry)| entry);
+        returned
+            .chain(within(&self.window, from, to))
+            .chain(within(&self.behind, from, to))
+            .filter(|entry| entry.held == Held::Volatile)
+            .cloned()
+            .collect()
+    }
+
+    /// Whether something in memory may have expired.
+    pub(crate) fn may_expire(&self, now_ms: u64) -> bool {
+        self.expires_first_ms <= now_ms
+    }
+
+    /// Takes out everything in memory that has expired, as [`take`](Self::take) does.
+    pub(crate) fn expire(&mut self, now_ms: u64, memory: &mut Memory) -> Vec<Entry> {
+        let mut sieve = Sieve {
+            now_ms,
+            first_ms: u64::MAX,
+            expired: Vec::new(),
+        };
+        self.returned.retain(|_, entry| sieve.keeps(entry));
+        let returned = sieve.expired.len();
+        self.window.retain(|entry| sieve.keeps(entry));
+        self.behind.retain(|entry| sieve.keeps(entry));
+        self.expires_first_ms = sieve.first_ms;
+        for (index, entry) in sieve.expired.iter().enumerate() {
+            if index >= returned {
+                self.unkeep(entry);
+            }
+            if entry.held == Held::Stored {
+                memory.windows -= entry.bytes;
+                self.open.insert(entry.sequence);
+            }
+        }
+        sieve.expired
+    }
+
+    /// Bytes of messages in memory that are held so.
+    pub(crate) fn bytes(&self, held: Held) -> usize {
+        let all = self
+            .returned
+            .values()
+            .chain(&self.window)
+            .chain(&self.behind);
+        all.filter(|entry| entry.held == held)
+            .map(|entry| entry.bytes)
+            .sum()
+    }
+}
+
+/// Tells the expired from the living, and when the first of these expires.
+struct Sieve {
+    now_ms: u64,
+    first_ms: u64,
+    expired: Vec<Entry>,
+}
+
+impl Sieve {
+    fn keeps(&mut self, entry: &Entry) -> bool {
+        if entry.is_expired(self.now_ms) {
+            self.expired.push(entry.clone());
+            return false;
+        }
+        if entry.message.expires_ms != 0 {
+            self.first_ms = self.first_ms.min(entry.message.expires_ms);
+        }
+        true
+    }
+}
+
+fn within(deque: &VecDeque<Entry>, from: u64, to: u64) -> impl Iterator<Item = &Entry> {
+    let first = deque.partition_point(|entry| entry.sequence < from);
+    deque
+        .range(first..)
+        .take_while(move |entry| entry.sequence < to)
+}

@@ -1,0 +1,216 @@
+//! A broker from what an earlier one left in the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::broker::{Broker, Numbers};
+use crate::client::Clients;
+use crate::duplicate::Duplicates;
+use crate::entry::Memory;
+use crate::feed::{Cursors, Durable, Feed, Owner, Queue};
+use crate::keyspace::message::Log;
+use crate::keyspace::{Damage, duplicate, durable, mark, queue, topic};
+use crate::limits::Limits;
+use crate::outbox::Outbox;
+use crate::slab::{Key, Slab};
+use crate::topic::Topic;
+
+/// Everything in the ranges of [`Broker::boot_ranges`], in any order.
+#[derive(Debug, Default)]
+pub struct Boot {
+    /// Keys and values.
+    pub pairs: Vec<(Bytes, Bytes)>,
+}
+
+impl From<Vec<(Bytes, Bytes)>> for Boot {
+    fn from(pairs: Vec<(Bytes, Bytes)>) -> Self {
+        Self { pairs }
+    }
+}
+
+/// The store holds something that no broker wrote so.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BootError {
+    /// A record does not parse.
+    #[error("the stored record under key {key:02x?} is damaged: {reason}")]
+    Damaged {
+        /// Its key.
+        key: Bytes,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A durable subscription without its topic.
+    #[error("durable subscription {durable} belongs to topic {topic}, which has no record")]
+    TopicMissing {
+        /// Its number.
+        durable: u32,
+        /// The number of the topic.
+        topic: u32,
+    },
+}
+
+/// The stored records by kind and number.
+#[derive(Debug, Default)]
+struct Records {
+    queues: BTreeMap<u32, queue::Record>,
+    topics: BTreeMap<u32, topic::Record>,
+    durables: BTreeMap<u32, durable::Record>,
+    marks: BTreeMap<u32, BTreeSet<u64>>,
+    slots: Vec<duplicate::Slot>,
+}
+
+impl Records {
+    fn parse(boot: Boot) -> Result<Self, BootError> {
+        let mut records = Self::default();
+        for (key, value) in boot.pairs {
+            let named = key.clone();
+            records
+                .add(&key, value)
+                .map_err(|damage| BootError::Damaged {
+                    key: named,
+                    reason: damage.to_string(),
+                })?;
+        }
+        Ok(records)
+    }
+
+    fn add(&mut self, key: &[u8], value: Bytes) -> Result<(), Damage> {
+        match key.first().copied() {
+            Some(queue::KIND) => {
+                let (number, record) = queue::parse(key, value)?;
+                self.queues.insert(number, record);
+            }
+            Some(topic::KIND) => {
+                let (number, record) = topic::parse(key, value)?;
+                self.topics.insert(number, record);
+            }
+            Some(durable::KIND) => {
+                let (number, record) = durable::parse(key, value)?;
+                self.durables.insert(number, record);
+            }
+            Some(mark::KIND) => {
+                let (number, sequence) = mark::parse(key)?;
+                self.marks.entry(number).or_default().insert(sequence);
+            }
+            Some(duplicate::KIND) => self.slots.push(duplicate::parse(key, &value)?.1),
+            _ => return Err(Damage::Key),
+        }
+        Ok(())
+    }
+
+    /// A durable subscription may have passed non-persistent messages, whose
+    /// sequences no topic record tells of.
+    fn lift_topics(&mut self) {
+        for durable in self.durables.values() {
+            if let Some(topic) = self.topics.get_mut(&durable.topic) {
+                let passed = durable.acknowledged.max(durable.dispatched);
+                topic.next_sequence = topic.next_sequence.max(passed);
+            }
+        }
+    }
+}
+
+impl Broker {
+    /// A broker of this epoch, from what is in the store.
+    pub fn new(epoch: u64, limits: Limits, boot: impl Into<Boot>) -> Result<Self, BootError> {
+        let mut records = Records::parse(boot.into())?;
+        records.lift_topics();
+        let mut broker = Self {
+            epoch,
+            ids_made: 0,
+            now_ms: 0,
+            feeds: Slab::new(),
+            topics: Slab::new(),
+            queues_by_name: BTreeMap::new(),
+            topics_by_name: BTreeMap::new(),
+            durables_by_name: BTreeMap::new(),
+            numbers: Numbers {
+                queue: after_last(&records.queues),
+                topic: after_last(&records.topics),
+                durable: after_last(&records.durables),
+            },
+            clients: Clients::new(),
+            outbox: Outbox::new(),
+            memory: Memory::default(),
+            duplicates: Duplicates::new(limits.duplicate_window, records.slots),
+            loads: BTreeMap::new(),
+            last_load: 0,
+            idle: BTreeSet::new(),
+            expiry_next_ms: 0,
+            limits,
+        };
+        for (number, record) in records.queues {
+            broker.add_queue(number, record);
+        }
+        let mut topics = BTreeMap::new();
+        for (number, record) in records.topics {
+            topics.insert(number, broker.add_topic(number, record));
+        }
+        for (number, record) in records.durables {
+            let topic = *topics.get(&record.topic).ok_or(BootError::TopicMissing {
+                durable: number,
+                topic: record.topic,
+            })?;
+            let marks = records.marks.remove(&number).unwrap_or_default();
+            broker.add_durable(number, record, topic, marks);
+        }
+        Ok(broker)
+    }
+
+    pub(super) fn add_queue(&mut self, number: u32, record: queue::Record) -> Key<Feed> {
+        let name = record.name.as_str().into();
+        let cursors = Cursors {
+            from: record.head,
+            next: record.next_sequence,
+            dispatched: record.dispatched,
+        };
+        let owner = Owner::Queue(Queue {
+            record,
+            volatile_depth: 0,
+        });
+        let key = self
+            .feeds
+            .insert(Feed::new(number, Log::Queue(number), owner, cursors));
+        self.queues_by_name.insert(name, key);
+        key
+    }
+
+    pub(super) fn add_topic(&mut self, number: u32, record: topic::Record) -> Key<Topic> {
+        let name = record.name.as_str().into();
+        let key = self.topics.insert(Topic::new(number, record));
+        self.topics_by_name.insert(name, key);
+        key
+    }
+
+    pub(super) fn add_durable(
+        &mut self,
+        number: u32,
+        record: durable::Record,
+        topic: Key<Topic>,
+        mut marks: BTreeSet<u64>,
+    ) -> Key<Feed> {
+        let name = (record.client_id.clone(), record.name.clone());
+        let log = Log::Topic(self.topics[topic].number);
+        let cursors = Cursors {
+            from: record.acknowledged,
+            next: self.topics[topic].record.next_sequence,
+            dispatched: record.dispatched,
+        };
+        marks = marks.split_off(&record.acknowledged);
+        let owner = Owner::Durable(Durable {
+            record,
+            topic,
+            marks,
+        });
+        let key = self.feeds.insert(Feed::new(number, log, owner, cursors));
+        self.topics[topic].durables.push(key);
+        self.durables_by_name.insert(name, key);
+        key
+    }
+}
+
+fn after_last<T>(records: &BTreeMap<u32, T>) -> u32 {
+    records.last_key_value().map_or(0, |(last, _)| last + 1)
+}

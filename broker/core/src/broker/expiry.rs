@@ -1,0 +1,32 @@
+//! Messages whose time is over leave memory and store.
+
+use crate::broker::Broker;
+use crate::effect::Effect;
+use crate::feed::Feed;
+use crate::slab::Key;
+
+impl Broker {
+    /// Time passes. Costs nothing most of the time, and else a look at each
+    /// destination; messages that are only in the store are looked at when
+    /// they are loaded.
+    pub fn tick(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        self.now_ms = now_ms;
+        if now_ms < self.expiry_next_ms {
+            return;
+        }
+        self.expiry_next_ms = now_ms.saturating_add(self.limits.expiry_interval_ms);
+        let feeds: Vec<Key<Feed>> = self
+            .feeds
+            .iter()
+            .filter(|(_, feed)| feed.backlog.may_expire(now_ms))
+            .map(|(key, _)| key)
+            .collect();
+        for key in feeds {
+            let expired = self.feeds[key].backlog.expire(now_ms, &mut self.memory);
+            for entry in expired {
+                self.consume(key, &entry);
+            }
+            self.dispatch(key, effects);
+        }
+    }
+}

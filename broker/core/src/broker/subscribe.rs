@@ -1,0 +1,264 @@
+//! Subscriptions begin and end, durable ones among them.
+
+use std::collections::BTreeSet;
+
+use crate::address::{Address, DestinationKind};
+use crate::broker::Broker;
+use crate::client::{Connection, NewSubscription, Source, Subscription};
+use crate::command::{Subscribe, SubscriptionId};
+use crate::effect::{Effect, Refusal};
+use crate::entry::Held;
+use crate::feed::{Feed, Owner};
+use crate::keyspace::{durable, mark};
+use crate::outbox::Safe;
+use crate::slab::Key;
+use crate::topic::Topic;
+
+impl Broker {
+    pub(super) fn subscribe(
+        &mut self,
+        connection: Key<Connection>,
+        subscribe: &Subscribe,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Safe, Refusal> {
+        let subscriptions = &self.clients.connections[connection].subscriptions;
+        if subscriptions.contains_key(&subscribe.subscription) {
+            return Err(Refusal::SubscriptionExists);
+        }
+        if subscriptions.len() >= self.limits.connection_subscriptions_max {
+            return Err(Refusal::LimitReached {
+                what: "the number of subscriptions of a connection",
+                limit: self.limits.connection_subscriptions_max as u64,
+                cure: "end some, or spread them over connections",
+            });
+        }
+        let (source, safe) = self.source(connection, subscribe)?;
+        let browse = match source {
+            Source::Browse(feed) => Some(self.browse(feed)),
+            Source::Feed(_) | Source::Topic(_) => None,
+        };
+        let key = self.clients.subscribe(NewSubscription {
+            connection,
+            id: subscribe.subscription,
+            source,
+            mode: subscribe.mode,
+            credit: subscribe.credit,
+            browse,
+        });
+        match source {
+            Source::Feed(feed) => {
+                self.feeds[feed].consumers.push(key);
+                self.idle.remove(&feed);
+            }
+            Source::Topic(topic) => self.topics[topic].subscribers.push(key),
+            Source::Browse(_) => {}
+        }
+        self.refill(key, effects);
+        Ok(safe)
+    }
+
+    /// Where the messages of a new subscription will come from.
+    fn source(
+        &mut self,
+        connection: Key<Connection>,
+        subscribe: &Subscribe,
+    ) -> Result<(Source, Safe), Refusal> {
+        let address = self.parse(&subscribe.destination)?;
+        let wrong = |reason| {
+            Err(Refusal::WrongKind {
+                address: address.to_string(),
+                reason,
+            })
+        };
+        match (address.kind, subscribe.browse, &subscribe.durable) {
+            (DestinationKind::Topic, true, _) => wrong("only queues can be browsed"),
+            (DestinationKind::Queue, _, Some(_)) => {
+                wrong("only subscriptions to topics are durable; a queue keeps its messages anyway")
+            }
+            (DestinationKind::Queue, false, None) => {
+                Ok((Source::Feed(self.queue(address.name)?), Safe::Now))
+            }
+            (DestinationKind::Queue, true, None) => {
+                Ok((Source::Browse(self.queue(address.name)?), Safe::Now))
+            }
+            (DestinationKind::Topic, false, None) => {
+                Ok((Source::Topic(self.topic(address.name)?), Safe::Now))
+            }
+            (DestinationKind::Topic, false, Some(name)) => {
+                self.durable_source(connection, address, name)
+            }
+        }
+    }
+
+    fn durable_source(
+        &mut self,
+        connection: Key<Connection>,
+        address: Address<'_>,
+        name: &str,
+    ) -> Result<(Source, Safe), Refusal> {
+        let key = self.durable_key(connection, name)?;
+        self.check_name("the length of a durable subscription's name", name)?;
+        let known = self.durables_by_name.get(&key).copied();
+        if let Some(feed) = known {
+            self.check_unused(feed, name)?;
+        }
+        let topic = self.topic(address.name)?;
+        match known {
+            Some(feed) if self.topic_of(feed) == Some(topic) => {
+                // A new one may still be waiting for its commit.
+                return Ok((Source::Feed(feed), self.outbox.everything()));
+            }
+            Some(feed) => self.remove_durable(feed),
+            None if self.durables_by_name.len() >= self.limits.durables_max => {
+                return Err(Refusal::LimitReached {
+                    what: "the number of durable subscriptions",
+                    limit: self.limits.durables_max as u64,
+                    cure: "delete those that nobody uses",
+                });
+            }
+            None => {}
+        }
+        let feed = self.make_durable(key, topic);
+        Ok((Source::Feed(feed), self.outbox.this_batch()))
+    }
+
+    /// It gets what is published from now on.
+    fn make_durable(
+        &mut self,
+        (client_id, name): (String, String),
+        topic: Key<Topic>,
+    ) -> Key<Feed> {
+        let number = self.numbers.durable;
+        self.numbers.durable += 1;
+        let next = self.topics[topic].record.next_sequence;
+        let record = durable::Record {
+            client_id,
+            name,
+            topic: self.topics[topic].number,
+            acknowledged: next,
+            dispatched: next,
+        };
+        let feed = self.add_durable(number, record, topic, BTreeSet::new());
+        self.outbox.touch_feed(feed, &mut self.feeds[feed]);
+        self.outbox.touch_topic(topic, &mut self.topics);
+        feed
+    }
+
+    fn durable_key(
+        &self,
+        connection: Key<Connection>,
+        name: &str,
+    ) -> Result<(String, String), Refusal> {
+        let client_id = self.clients.connections[connection].client_id.clone();
+        Ok((client_id.ok_or(Refusal::ClientIdMissing)?, name.to_owned()))
+    }
+
+    fn topic_of(&self, key: Key<Feed>) -> Option<Key<Topic>> {
+        match &self.feeds[key].owner {
+            Owner::Queue(_) => None,
+            Owner::Durable(durable) => Some(durable.topic),
+        }
+    }
+
+    /// Neither a consumer nor an open transaction has anything of it.
+    fn check_unused(&self, key: Key<Feed>, name: &str) -> Result<(), Refusal> {
+        let feed = &self.feeds[key];
+        if feed.consumers.is_empty() && feed.in_flight == 0 {
+            return Ok(());
+        }
+        Err(Refusal::DurableInUse {
+            name: name.to_owned(),
+        })
+    }
+
+    pub(super) fn delete_durable(
+        &mut self,
+        connection: Key<Connection>,
+        name: String,
+    ) -> Result<Safe, Refusal> {
+        let key = self.durable_key(connection, &name)?;
+        let Some(feed) = self.durables_by_name.get(&key).copied() else {
+            return Err(Refusal::DurableUnknown { name });
+        };
+        self.check_unused(feed, &name)?;
+        self.remove_durable(feed);
+        Ok(self.outbox.this_batch())
+    }
+
+    fn remove_durable(&mut self, key: Key<Feed>) {
+        let feed = self.feeds.remove(key).expect("a named feed exists");
+        let Owner::Durable(durable) = feed.owner else {
+            unreachable!("durable subscriptions have a map of their own")
+        };
+        self.idle.remove(&key);
+        if let Some(token) = feed.backlog.loading() {
+            self.loads.remove(&token);
+        }
+        self.memory.windows -= feed.backlog.bytes(Held::Stored);
+        self.memory.volatile -= feed.backlog.bytes(Held::Volatile);
+        let name = (durable.record.client_id, durable.record.name);
+        self.durables_by_name.remove(&name);
+        let topic = &mut self.topics[durable.topic];
+        topic.durables.retain(|other| *other != key);
+        // It may have been the slowest.
+        topic.settled_messages = self.limits.topic_trim_messages;
+        let encoder = &mut self.outbox.encoder;
+        encoder.delete(&durable::key(feed.number));
+        if !durable.marks.is_empty() {
+            let from = mark::key(feed.number, 0);
+            encoder.delete_range(&from, &mark::key(feed.number, u64::MAX));
+        }
+        self.outbox.touch_topic(durable.topic, &mut self.topics);
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        connection: Key<Connection>,
+        id: SubscriptionId,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Safe, Refusal> {
+        let key = self.subscription(connection, id)?;
+        if let Some(feed) = self.end_subscription(key) {
+            self.dispatch(feed, effects);
+        }
+        self.unblock(connection, effects);
+        Ok(Safe::Now)
+    }
+
+    /// Ends a subscription: its deliveries go back. Gives its feed, which is
+    /// to be dispatched once all that ends has ended.
+    pub(super) fn end_subscription(&mut self, key: Key<Subscription>) -> Option<Key<Feed>> {
+        let subscription = self.clients.unsubscribe(key, &mut self.memory)?;
+        let source = subscription.source;
+        match source {
+            Source::Feed(feed) => {
+                for (_, entry) in subscription.outstanding {
+                    self.give_back(source, key, entry);
+                }
+                self.leave_feed(feed, key);
+                Some(feed)
+            }
+            Source::Topic(topic) => {
+                let subscribers = &mut self.topics[topic].subscribers;
+                subscribers.retain(|subscriber| *subscriber != key);
+                None
+            }
+            Source::Browse(_) => {
+                let loading = subscription.browse.and_then(|browse| browse.loading);
+                if let Some((token, _)) = loading {
+                    self.loads.remove(&token);
+                }
+                None
+            }
+        }
+    }
+
+    fn leave_feed(&mut self, key: Key<Feed>, subscription: Key<Subscription>) {
+        let feed = &mut self.feeds[key];
+        feed.consumers.retain(|consumer| *consumer != subscription);
+        feed.ring.retain(|consumer| *consumer != subscription);
+        if feed.consumers.is_empty() && feed.backlog.is_keeping() {
+            self.idle.insert(key);
+        }
+    }
+}

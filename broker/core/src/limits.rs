@@ -1,0 +1,98 @@
+//! Every bound of the broker, with a name and a default.
+
+/// The broker's bounds. A client that would pass one is refused, waits, or
+/// loses only what it may lose; the process never grows without end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time.
+    pub connections_max: usize,
+    /// Subscriptions of one connection.
+    pub connection_subscriptions_max: usize,
+    /// Open transactions of one connection.
+    pub connection_transactions_max: usize,
+    /// Bytes of deliveries that one connection has not yet acknowledged. One
+    /// delivery is always allowed, however large.
+    pub connection_outstanding_bytes_max: usize,
+    /// The same over all connections.
+    pub outstanding_bytes_max: usize,
+    /// Queues and topics, known by use.
+    pub destinations_max: usize,
+    /// Durable subscriptions, connected or not.
+    pub durables_max: usize,
+    /// Acknowledgements of one durable subscription ahead of its oldest
+    /// unacknowledged message; it gets nothing new until that one is settled.
+    pub durable_marks_max: usize,
+    /// Bytes in the name of a destination, client or durable subscription.
+    pub name_bytes_max: usize,
+    /// Bytes of one message, encoded.
+    pub message_bytes_max: usize,
+    /// Sends and acknowledgements in one transaction.
+    pub transaction_operations_max: usize,
+    /// Bytes of messages held by one transaction.
+    pub transaction_bytes_max: usize,
+    /// Bytes of messages held by all open transactions.
+    pub transactions_bytes_max: usize,
+    /// Messages of one queue or durable subscription kept in memory, ready for
+    /// consumers; the rest waits in the store.
+    pub window_messages_max: usize,
+    /// The same in bytes.
+    pub window_bytes_max: usize,
+    /// The same in bytes over all queues and durable subscriptions.
+    pub windows_bytes_max: usize,
+    /// Bytes of non-persistent messages, which have no other place than memory.
+    pub volatile_bytes_max: usize,
+    /// Messages waiting for one slow topic subscriber; the oldest is dropped for the next.
+    pub topic_pending_messages_max: usize,
+    /// The same in bytes.
+    pub topic_pending_bytes_max: usize,
+    /// Messages that all durable subscriptions are done with, before they are deleted together.
+    pub topic_trim_messages: u64,
+    /// The same in bytes.
+    pub topic_trim_bytes: usize,
+    /// Failed deliveries after the first, before a message goes to `ActiveMQ.DLQ`.
+    pub redeliveries_max: u32,
+    /// The last so many keys of sends are remembered to recognise a repetition.
+    pub duplicate_window: u32,
+    /// How far the watermark "may have been delivered" runs ahead of deliveries.
+    pub dispatched_step: u64,
+    /// Messages that a browser reads at a time.
+    pub browse_page_messages: usize,
+    /// The same in bytes.
+    pub browse_page_bytes: usize,
+    /// How often memory is searched for expired messages.
+    pub expiry_interval_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            connection_subscriptions_max: 1_000,
+            connection_transactions_max: 100,
+            connection_outstanding_bytes_max: 16 << 20,
+            outstanding_bytes_max: 256 << 20,
+            destinations_max: 10_000,
+            durables_max: 10_000,
+            durable_marks_max: 10_000,
+            name_bytes_max: 1_024,
+            message_bytes_max: 32 << 20,
+            transaction_operations_max: 65_536,
+            transaction_bytes_max: 32 << 20,
+            transactions_bytes_max: 256 << 20,
+            window_messages_max: 1_000,
+            window_bytes_max: 4 << 20,
+            windows_bytes_max: 64 << 20,
+            volatile_bytes_max: 64 << 20,
+            topic_pending_messages_max: 1_000,
+            topic_pending_bytes_max: 4 << 20,
+            topic_trim_messages: 256,
+            topic_trim_bytes: 1 << 20,
+            redeliveries_max: 6,
+            duplicate_window: 65_536,
+            dispatched_step: 1_000,
+            browse_page_messages: 100,
+            browse_page_bytes: 1 << 20,
+            expiry_interval_ms: 500,
+        }
+    }
+}
