@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::{client, config, logging, run, terminal};
+use crate::{client, config, logging, run, status, terminal};
 
 /// A message broker whose messages survive the loss of a node.
 #[derive(Debug, Parser)]
@@ -33,6 +33,7 @@ enum Command {
     Send(client::SendArgs),
     Receive(client::ReceiveArgs),
     Browse(client::BrowseArgs),
+    Status(status::StatusArgs),
 }
 
 /// Run a broker: alone, or as a node of a cluster.
@@ -82,6 +83,7 @@ pub(crate) fn dispatch() -> anyhow::Result<ExitCode> {
         Command::Send(args) => on_one_thread(client::send(args)),
         Command::Receive(args) => on_one_thread(client::receive(args)),
         Command::Browse(args) => on_one_thread(client::browse(args)),
+        Command::Status(args) => on_one_thread(status::status(args)),
     }
 }
 

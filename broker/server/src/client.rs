@@ -12,9 +12,9 @@ mod session;
 mod show;
 mod uri;
 
-pub(crate) use connection::{Connection, ConnectionError, Opening};
+pub(crate) use connection::Opening;
 pub(crate) use options::ClientOptions;
 pub(crate) use receive::{BrowseArgs, ReceiveArgs, browse, receive};
 pub(crate) use send::{SendArgs, send};
-pub(crate) use session::{Event, Session, SessionError, Subscription};
+pub(crate) use session::{Event, Session, Subscription};
 pub(crate) use uri::BrokerUri;

@@ -17,10 +17,10 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 
-pub(crate) use address::{Address, Connector};
+pub(crate) use address::Address;
 pub(crate) use keys::Keys;
 pub(crate) use refusal::Refusal;
-pub(crate) use value::{Bytes, Durability, Interval, LogFormat, Secret, SyncMode, closest};
+pub(crate) use value::{Durability, Interval, LogFormat, Secret, SyncMode, closest};
 
 use origin::Origins;
 
@@ -121,4 +121,17 @@ pub(crate) fn load(
         None => given,
     };
     resolve::resolve(keys, origins, &resolve::Surroundings::here())
+}
+
+/// A node's configuration from its file alone: for tools that talk to the node.
+pub(crate) fn load_file(path: &Path) -> Result<Config, Refusal> {
+    let mut origins = Origins::default();
+    let keys = file::read(path, &mut origins)?;
+    let loaded = resolve::resolve(keys, origins, &resolve::Surroundings::here())?;
+    Ok(loaded.config)
+}
+
+/// A secret that a file holds on its one line.
+pub(crate) fn read_secret_file(path: &Path) -> Result<Secret, Refusal> {
+    resolve::read_secret(path).map_err(|problem| Refusal::new(path.display().to_string(), problem))
 }

@@ -9,6 +9,7 @@ mod clock;
 mod config;
 mod logging;
 mod run;
+mod status;
 mod terminal;
 
 use std::process::ExitCode;

@@ -85,6 +85,7 @@ impl Resolver {
         let admin = self.listen("advertise_admin", &admin, &hostname)?;
         let sync = *self.keys.sync.get_or_insert(SyncMode::QUORUM_DISK);
         let security_token = self.secret("security_token", "security_token_file")?;
+        self.check_token(security_token.as_ref())?;
         let cluster = if self.keys.zk_address.is_some() {
             Some(self.cluster(&hostname)?)
         } else {
@@ -294,6 +295,22 @@ impl Resolver {
         }
     }
 
+    /// The token travels in a header of HTTP/2.
+    fn check_token(&self, token: Option<&Secret>) -> Result<(), Refusal> {
+        let visible = |token: &Secret| token.reveal().chars().all(|c| c.is_ascii_graphic());
+        if token.is_none_or(visible) {
+            return Ok(());
+        }
+        let key = if self.keys.security_token.is_some() {
+            "security_token"
+        } else {
+            "security_token_file"
+        };
+        Err(self
+            .refuse(key, "the security token has characters that cannot travel".to_owned())
+            .cure("use letters, digits and punctuation without blanks, as from `openssl rand -hex 32`"))
+    }
+
     fn intervals(&mut self, clustered: bool) -> Result<Intervals, Refusal> {
         let usual = replicamq_quorum::Limits::default();
         let keys = &self.keys;
@@ -499,7 +516,7 @@ fn loopback(port: u16) -> Connector {
     Connector::At(Address::new("127.0.0.1", port))
 }
 
-fn read_secret(path: &Path) -> Result<Secret, String> {
+pub(super) fn read_secret(path: &Path) -> Result<Secret, String> {
     let length = fs::metadata(path).map_err(|error| error.to_string())?.len();
     if length > SECRET_FILE_BYTES_MAX {
         return Err(format!("a file of {length} bytes is not a secret"));

@@ -161,6 +161,15 @@ fn a_secret_is_said_once() {
 }
 
 #[test]
+fn a_token_that_cannot_travel_is_refused() {
+    for token in ["two words", "schlüssel"] {
+        let text = refused(&format!("security_token = \"{token}\""));
+        assert!(text.contains("characters that cannot travel"), "{text}");
+        assert!(!text.contains(token), "{text}");
+    }
+}
+
+#[test]
 fn a_secret_file_may_end_its_line() {
     let path = std::env::temp_dir().join(format!("replicamq-token-{}", std::process::id()));
     fs::write(&path, "hunter2\n").unwrap();

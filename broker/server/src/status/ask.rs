@@ -1,0 +1,122 @@
+//! The question, over gRPC.
+
+use std::path::Path;
+use std::time::Duration;
+
+use replicamq_proto::admin::v1::admin_client::AdminClient;
+use replicamq_proto::admin::v1::{StatusRequest, StatusResponse};
+use thiserror::Error;
+use tonic::metadata::AsciiMetadataValue;
+use tonic::transport::Endpoint;
+use tonic::{Code, Request};
+
+use crate::config::{self, Address, Secret};
+
+/// For the connection, and for the answer; a replica asks the master meanwhile.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// An answer names every destination.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Where a node answers, and what it wants to be shown.
+#[derive(Debug, Clone)]
+pub(crate) struct Access {
+    pub(crate) address: Address,
+    pub(crate) token: Option<Secret>,
+}
+
+/// Why a configuration file does not lead to a node.
+#[derive(Debug, Error)]
+#[error("{path} switches the admin connector off (admin = \"none\"): nobody can ask this node")]
+struct Off {
+    path: String,
+}
+
+impl Access {
+    /// From a node's own configuration file.
+    pub(crate) fn from_config(path: &Path) -> anyhow::Result<Self> {
+        let config = config::load_file(path)?;
+        let admin = config.admin.ok_or_else(|| Off {
+            path: path.display().to_string(),
+        })?;
+        let everywhere = admin.bind.is_unspecified();
+        let address = if everywhere {
+            admin.advertised
+        } else {
+            admin.bind
+        };
+        Ok(Self {
+            address,
+            token: config.security_token,
+        })
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub(crate) enum AskError {
+    #[error(
+        "nobody answers at {address} ({reason}): is the node running, and is this its `admin` address?"
+    )]
+    Unreachable { address: String, reason: String },
+    #[error(
+        "{address} wants the cluster's security token: give --security-token-file, or --config with the node's own file"
+    )]
+    TokenWanted { address: String },
+    #[error(
+        "{address} does not accept this security token: every node and tool of a cluster needs the same one"
+    )]
+    TokenRefused { address: String },
+    #[error("{address} did not answer: {reason}")]
+    Failed { address: String, reason: String },
+}
+
+/// Asks a node. `local`: it answers from its own knowledge alone.
+pub(crate) async fn ask(access: &Access, local: bool) -> Result<StatusResponse, AskError> {
+    let address = access.address.authority();
+    let unreachable = |error: &dyn std::error::Error| AskError::Unreachable {
+        address: address.clone(),
+        reason: innermost(error),
+    };
+    let channel = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| unreachable(&error))?
+        .connect_timeout(TIMEOUT)
+        .timeout(TIMEOUT)
+        .connect()
+        .await
+        .map_err(|error| unreachable(&error))?;
+    let mut request = Request::new(StatusRequest { local });
+    if let Some(token) = &access.token {
+        let mut value =
+            AsciiMetadataValue::try_from(token.reveal()).map_err(|_| AskError::TokenRefused {
+                address: address.clone(),
+            })?;
+        value.set_sensitive(true);
+        request.metadata_mut().insert("replicamq-token", value);
+    }
+    let answer = AdminClient::new(channel)
+        .max_decoding_message_size(ANSWER_BYTES_MAX)
+        .status(request)
+        .await;
+    answer.map(tonic::Response::into_inner).map_err(|status| {
+        let address = address.clone();
+        match status.code() {
+            Code::Unauthenticated | Code::PermissionDenied if access.token.is_none() => {
+                AskError::TokenWanted { address }
+            }
+            Code::Unauthenticated | Code::PermissionDenied => AskError::TokenRefused { address },
+            _ => AskError::Failed {
+                address,
+                reason: status.message().to_owned(),
+            },
+        }
+    })
+}
+
+/// tonic wraps what happened in several layers of "transport error".
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
