@@ -320,8 +320,8 @@ impl Session {
                     subscription.write_browse_end(self.version.into(), write);
                 }
             }
-            // A read of the store is not for clients.
-            Effect::Deliver(_) | Effect::Load(_) => {}
+            // A read of the store, say, is not for clients.
+            _ => {}
         }
         self.note_written(written, now_ms, write);
     }

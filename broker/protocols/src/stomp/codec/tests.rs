@@ -279,6 +279,21 @@ fn every_limit_is_refused_at_its_edge() {
 }
 
 #[test]
+fn limits_are_for_one_frame_and_not_for_the_connection() {
+    let limits = Limits {
+        headers_max: 1,
+        head_bytes_max: 24,
+        body_bytes_max: 4,
+        ..Limits::default()
+    };
+    let bytes = b"SEND\ndestination:/queue/a\n\nbody\0".repeat(20);
+    for size in [1, 7, bytes.len()] {
+        let (frames, error) = decode_pieces(Version::V1_2, limits, bytes.chunks(size));
+        assert_eq!((frames.len(), error), (20, None));
+    }
+}
+
+#[test]
 fn an_absurd_content_length_is_too_long_and_not_an_overflow() {
     for value in ["99999999999999999999999999", "18446744073709551615"] {
         let bytes = format!("SEND\ncontent-length:{value}\n\n");

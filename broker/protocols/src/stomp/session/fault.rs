@@ -196,6 +196,7 @@ fn refusal_title(refusal: &Refusal) -> &'static str {
         Refusal::TransactionUnknown => "unknown transaction",
         Refusal::TransactionExists => "transaction exists",
         Refusal::LimitReached { .. } => "limit reached",
-        Refusal::WrongKind { .. } => "wrong kind of destination",
+        // The body has the core's own words.
+        _ => "refused",
     }
 }

@@ -63,7 +63,7 @@ pub(super) struct Subscriptions {
     last: u64,
     by_name: BTreeMap<Name, SubscriptionId>,
     by_id: BTreeMap<SubscriptionId, Subscription>,
-    /// Those with something unreported, each once.
+    /// Those with something unreported, each once; some may have ended since.
     unreported: Vec<SubscriptionId>,
 }
 
@@ -115,7 +115,6 @@ impl Subscriptions {
         };
         self.by_name.remove(&subscription.name);
         if let Some(last) = subscription.unreported {
-            self.unreported.retain(|each| *each != id);
             commands.push(Command::Written {
                 subscription: id,
                 last,

@@ -4,6 +4,7 @@ mod acknowledge;
 mod connect;
 mod flow;
 mod liveness;
+mod random;
 mod send;
 mod subscribe;
 

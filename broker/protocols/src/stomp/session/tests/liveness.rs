@@ -86,6 +86,17 @@ fn a_client_that_promised_beats_and_falls_silent_is_closed() {
 }
 
 #[test]
+fn half_a_frame_is_a_sign_of_life_only_when_it_comes() {
+    let mut talk = beating("1.2", "5000,0");
+    talk.says("SEND\ndestination:/queue/a\n\nhalf a body");
+    talk.now_ms = START_MS + 9_000;
+    assert_eq!(talk.receive(), Flow::Read);
+    assert_eq!(talk.session.deadline(), Some(START_MS + 10_000));
+    talk.tick(START_MS + 10_000);
+    talk.error();
+}
+
+#[test]
 fn a_client_that_is_not_read_is_not_silent() {
     let config = SessionConfig {
         commands_max: 1,
