@@ -22,4 +22,4 @@ pub use membership::{
 pub use snapshot::{
     Checkpoint, CheckpointSource, SnapshotError, SnapshotFile, SnapshotManifest, Snapshots,
 };
-pub use token::TokenCheck;
+pub use token::{InvisibleToken, TokenCheck};

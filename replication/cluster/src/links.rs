@@ -1,5 +1,8 @@
 //! The streams and calls between this node and the others.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;

@@ -162,21 +162,15 @@ async fn read(shared: Arc<Shared>, opened: Item, mut inbound: Streaming<wire::Fr
         }
     };
     tracing::debug!(%node, "a replica's stream ended: {why}");
+    // Before the loop knows: whoever it lets in next must not find the old one.
+    drop(shared.state().close(&node, generation));
     // Closed only when the node stops.
     drop(
         shared
             .items
-            .send(Item::linked(node.clone(), generation, Said::Ended))
+            .send(Item::linked(node, generation, Said::Ended))
             .await,
     );
-    let mut state = shared.state();
-    if state
-        .opened
-        .get(&node)
-        .is_some_and(|opened| opened.generation == generation)
-    {
-        state.opened.remove(&node);
-    }
 }
 
 fn appended(message: &wire::FromReplica) -> Result<Message, Malformed> {

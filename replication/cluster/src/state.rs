@@ -236,13 +236,15 @@ impl State {
         {
             master.reader.abort();
         }
-        if self
-            .opened
-            .get(node)
-            .is_some_and(|o| o.generation == generation)
-            && let Some(opened) = self.opened.remove(node)
-        {
+        if let Some(opened) = self.close(node, generation) {
             opened.reader.abort();
         }
+    }
+
+    /// A stream that a replica opened is no longer its newest.
+    pub(crate) fn close(&mut self, node: &NodeId, generation: u64) -> Option<Opened> {
+        let opened = self.opened.get(node)?;
+        let same = opened.generation == generation;
+        same.then(|| self.opened.remove(node)).flatten()
     }
 }

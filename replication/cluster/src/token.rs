@@ -30,7 +30,18 @@ pub struct TokenCheck {
     quiet: Arc<Quiet>,
 }
 
+/// The token cannot travel in a header.
+#[derive(Debug, thiserror::Error)]
+#[error("the security_token may only hold visible ASCII characters")]
+pub struct InvisibleToken;
+
 impl TokenCheck {
+    /// A guard for services outside of the replication port; `None` admits everybody.
+    pub fn of(token: Option<&str>) -> Result<Self, InvisibleToken> {
+        let token = token.map(MetadataValue::try_from).transpose();
+        token.map(Self::new).map_err(|_| InvisibleToken)
+    }
+
     pub(crate) fn new(token: Token) -> Self {
         let quiet = Arc::default();
         Self { token, quiet }
