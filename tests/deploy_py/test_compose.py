@@ -5,12 +5,12 @@ Uses a project name and ports of its own, so that a cluster somebody runs here i
 
 import json
 import os
-import shutil
 import subprocess
 import time
 
 import pytest
 from cluster_handle import NotReached, caught_up, free_ports
+from containers import docker, require_docker
 from stomp_failover import Deliveries, Producer, connect, hosts
 
 COUNT = 2000
@@ -18,16 +18,6 @@ SECONDS_MAX = 120
 PROJECT = f"replicamq-test-{os.getpid()}"
 PORTS = [f"{kind}_PORT_{number}" for kind in ("STOMP", "ADMIN") for number in (1, 2, 3)]
 QUEUE = "/queue/containers"
-
-
-def docker(*arguments, **options):
-    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True, **options).stdout
-
-
-def usable():
-    if shutil.which("docker") is None:
-        return False
-    return subprocess.run(["docker", "info"], capture_output=True).returncode == 0
 
 
 class Containers:
@@ -60,8 +50,7 @@ class Containers:
 
 @pytest.fixture(scope="module")
 def containers(root, environment):
-    if not usable():
-        pytest.skip("Docker is not usable on this machine")
+    require_docker()
     ports = {name: str(port) for name, port in zip(PORTS, free_ports(len(PORTS)))}
     settings = environment | ports | {"COMPOSE_PROJECT_NAME": PROJECT, "PREBUILT": "1", "REPLICAMQ_SECURITY_TOKEN": "of this test"}
     cluster = Containers(root / "deploy/docker/compose", settings)
