@@ -30,9 +30,9 @@ def clean_environment() -> dict:
     return {key: value for key, value in os.environ.items() if not key.startswith("REPLICAMQ_")}
 
 
-def ask(admin: str) -> dict | None:
-    """What one node says, or nothing while it has no answer."""
-    command = [str(binary()), "status", "--node", admin, "--json"]
+def ask(configuration: Path) -> dict | None:
+    """What the node with this configuration says, or nothing while it has no answer."""
+    command = [str(binary()), "status", "--config", str(configuration), "--json"]
     answer = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=30)
     return json.loads(answer.stdout) if answer.returncode == 0 else None
 
@@ -75,9 +75,6 @@ class LocalCluster:
     def uri(self) -> str:
         return self.settings()["BROKER_URI"]
 
-    def admins(self) -> list[str]:
-        return [value for key, value in sorted(self.settings().items()) if key.startswith("ADMIN_")]
-
     def clients(self) -> dict[str, tuple[str, int]]:
         """Where each node's clients connect, by its name."""
         from stomp_failover import hosts
@@ -86,7 +83,7 @@ class LocalCluster:
 
     def ask(self) -> dict | None:
         """What the first node that answers says, without waiting."""
-        return next(filter(None, map(ask, self.admins())), None)
+        return next(filter(None, map(ask, sorted(self.folder.glob("node-*.toml")))), None)
 
     def until(self, what: str, condition) -> dict:
         """The status once it meets the condition."""
