@@ -1,0 +1,71 @@
+//! What a node can find missing when it starts. It goes on, but does not count
+//! until a master has filled it: whatever it promised or acknowledged may be gone.
+
+use std::path::PathBuf;
+
+use replicamq_quorum::{Position, Sequence};
+use thiserror::Error;
+
+/// The first thing that was found. The store opens all the same, unfilled.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Damage {
+    /// A bad record that had been synced: good ones follow it.
+    #[error("log entry {sequence} in {} at byte {offset} is damaged, and good entries follow it", .path.display())]
+    LogEntry {
+        /// The segment.
+        path: PathBuf,
+        /// Where the record begins.
+        offset: u64,
+        /// Which entry was expected there.
+        sequence: Sequence,
+    },
+    /// A segment's header does not check.
+    #[error("the header of log segment {} is damaged", .path.display())]
+    LogHeader {
+        /// The segment.
+        path: PathBuf,
+    },
+    /// The row of segments has a hole.
+    #[error("log segment {} is missing", .path.display())]
+    LogSegmentMissing {
+        /// The segment.
+        path: PathBuf,
+    },
+    /// The log does not hold what the store holds, or what was synced.
+    #[error("the log ends at {last}, but this node {evidence} {needed}")]
+    LogShort {
+        /// Its last entry.
+        last: Position,
+        /// How it is known.
+        evidence: &'static str,
+        /// What it should hold.
+        needed: Position,
+    },
+    /// The log begins after what the store holds.
+    #[error("the log begins at {first}, but the store ends at {applied}")]
+    LogGap {
+        /// Its first entry.
+        first: Sequence,
+        /// The store's last.
+        applied: Sequence,
+    },
+    /// A small file is gone or does not check.
+    #[error("{} is missing or damaged", .path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+    },
+    /// RocksDB does not open.
+    #[error("the store in {} is damaged: {reason}", .path.display())]
+    Store {
+        /// Its directory.
+        path: PathBuf,
+        /// What RocksDB said.
+        reason: String,
+    },
+    /// The operating system crashed while entries were only in its memory.
+    #[error(
+        "the machine went down while the newest entries were only in memory (sync mode memory)"
+    )]
+    UnsyncedLost,
+}

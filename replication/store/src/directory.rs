@@ -1,0 +1,499 @@
+//! The data directory: who may use it, what it is, and which generation of log
+//! and store counts.
+//!
+//! ```text
+//! LOCK       held by the process that has it open, with its number
+//! IDENTITY   whose it is
+//! CURRENT    the generation that counts, and whether it is filled
+//! PROMISE    the highest epoch promised; outlives generations
+//! CREATING   there while the directory is being made
+//! generation-N/log, generation-N/store
+//! damaged/   the last generation that did not open, for a human
+//! staging/   where a checkpoint is gathered before it is installed
+//! ```
+//!
+//! A generation is replaced by making the next one beside it and then rewriting
+//! CURRENT, which is one rename: a crash leaves the old one or the new.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+
+use replicamq_quorum::Epoch;
+use rustix::fs::FlockOperation;
+
+use crate::error::Context;
+use crate::identity::{self, Identity};
+use crate::log::{Floor, Log, LogOptions};
+use crate::options::SEGMENT_BYTES_MIN;
+use crate::sealed::{self, Fields, Loaded};
+use crate::table::{Table, TableError};
+use crate::{ClusterError, DiskError, OpenError, Options, SyncMode, files};
+
+const CURRENT_KIND: &str = "current";
+const PROMISE_KIND: &str = "promise";
+const GENERATION: &str = "generation-";
+const LOG: &str = "log";
+const STORE: &str = "store";
+
+/// Where a checkpoint for this directory may be gathered; on the same file system.
+pub fn staging_directory(directory: &Path) -> PathBuf {
+    directory.join("staging")
+}
+
+/// A directory that no other process has open.
+pub(crate) struct Locked {
+    path: PathBuf,
+    lock: File,
+}
+
+/// The small files of an open directory.
+pub(crate) struct Directory {
+    path: PathBuf,
+    /// Unlocks when it is closed.
+    _lock: File,
+    state: Mutex<State>,
+    identity: Mutex<Identity>,
+}
+
+/// How far the store can be trusted to hold what this node acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fill {
+    /// Wiped or damaged: it needs a checkpoint.
+    Unfilled,
+    /// A checkpoint was installed; the log has yet to catch up.
+    Filling,
+    /// It counts.
+    Filled,
+}
+
+/// What CURRENT says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct State {
+    generation: u64,
+    fill: Fill,
+    /// The boot of the machine in which entries may be in memory only.
+    memory_boot: Option<String>,
+}
+
+impl Locked {
+    /// Makes the directory if it is not there, and takes it.
+    pub(crate) fn take(path: &Path) -> Result<Self, OpenError> {
+        fs::create_dir_all(path).context("make the directory", path)?;
+        let lock_path = path.join("LOCK");
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .context("open", &lock_path)?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                lock.read_to_string(&mut holder)
+                    .context("read", &lock_path)?;
+                return Err(OpenError::Locked {
+                    directory: path.to_owned(),
+                    holder: holder.trim().to_owned(),
+                });
+            }
+            Err(error) => {
+                return Err(OpenError::Disk(DiskError {
+                    operation: "lock",
+                    path: lock_path,
+                    offset: None,
+                    error: error.into(),
+                }));
+            }
+        }
+        lock.set_len(0)
+            .and_then(|()| lock.rewind())
+            .and_then(|()| writeln!(lock, "{}", std::process::id()))
+            .context("write", &lock_path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            lock,
+        })
+    }
+
+    /// Reads what the directory is, or makes it one. True if it was made.
+    pub(crate) fn open(self, options: &Options) -> Result<(Directory, bool), OpenError> {
+        if !sealed::is_name(&options.node) {
+            return Err(OpenError::NameInvalid {
+                name: options.node.clone(),
+            });
+        }
+        let created = is_new(&self.path)?;
+        if created {
+            create(&self.path, options)?;
+        }
+        let directory = self.read()?;
+        let found = directory.identity().node;
+        if found != options.node {
+            return Err(OpenError::OtherNode {
+                directory: directory.path,
+                found,
+                wanted: options.node.clone(),
+            });
+        }
+        Ok((directory, created))
+    }
+
+    /// Reads what the directory is.
+    pub(crate) fn read(self) -> Result<Directory, OpenError> {
+        let Self { path, lock } = self;
+        let identity = Identity::from_fields(&required(&path, "IDENTITY", identity::KIND)?)
+            .ok_or_else(|| unreadable(&path, "IDENTITY"))?;
+        let state = State::from_fields(&required(&path, "CURRENT", CURRENT_KIND)?)
+            .ok_or_else(|| unreadable(&path, "CURRENT"))?;
+        let directory = Directory {
+            path,
+            _lock: lock,
+            state: Mutex::new(state),
+            identity: Mutex::new(identity),
+        };
+        directory.remove_others()?;
+        Ok(directory)
+    }
+}
+
+impl Directory {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .expect("nobody panics while holding the state")
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) -> Result<(), DiskError> {
+        let mut state = self.state();
+        let mut changed = state.clone();
+        change(&mut changed);
+        if changed != *state {
+            sealed::store(&self.path.join("CURRENT"), CURRENT_KIND, &changed.fields())?;
+            *state = changed;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+            .lock()
+            .expect("nobody panics while holding the identity")
+            .clone()
+    }
+
+    pub(crate) fn set_cluster(&self, cluster: &str) -> Result<(), ClusterError> {
+        if !sealed::is_name(cluster) {
+            return Err(ClusterError::IdInvalid {
+                cluster: cluster.to_owned(),
+            });
+        }
+        let mut identity = self
+            .identity
+            .lock()
+            .expect("nobody panics while holding the identity");
+        match &identity.cluster {
+            Some(found) if found == cluster => Ok(()),
+            Some(found) => Err(ClusterError::OtherCluster {
+                found: found.clone(),
+                wanted: cluster.to_owned(),
+            }),
+            None => {
+                let mut adopted = identity.clone();
+                adopted.cluster = Some(cluster.to_owned());
+                sealed::store(
+                    &self.path.join("IDENTITY"),
+                    identity::KIND,
+                    &adopted.fields(),
+                )?;
+                *identity = adopted;
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn fill(&self) -> Fill {
+        self.state().fill
+    }
+
+    pub(crate) fn set_fill(&self, fill: Fill) -> Result<(), DiskError> {
+        self.change(|state| state.fill = fill)
+    }
+
+    /// Notes damage on the way out. If even that fails, the next start finds
+    /// the damage by itself, or not before it is read again.
+    pub(crate) fn record_damage(&self) {
+        drop(self.set_fill(Fill::Unfilled));
+    }
+
+    /// Whether entries that were only in memory are gone; notes the mode of this run.
+    pub(crate) fn begin_run(&self, sync: SyncMode) -> Result<bool, DiskError> {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let boot = boot.trim();
+        let lost = match &self.state().memory_boot {
+            Some(earlier) => boot.is_empty() || earlier != boot,
+            None => false,
+        };
+        let memory_boot = match sync {
+            SyncMode::Disk => None,
+            SyncMode::Memory if boot.is_empty() => Some("unknown".to_owned()),
+            SyncMode::Memory => Some(boot.to_owned()),
+        };
+        self.change(|state| {
+            if lost {
+                state.fill = Fill::Unfilled;
+            }
+            state.memory_boot = memory_boot;
+        })?;
+        Ok(lost)
+    }
+
+    /// Nothing is in memory only any more.
+    pub(crate) fn record_synced(&self) -> Result<(), DiskError> {
+        self.change(|state| state.memory_boot = None)
+    }
+
+    /// The highest epoch promised; `None` if that cannot be told.
+    pub(crate) fn promised(&self) -> Result<Option<Epoch>, OpenError> {
+        let path = self.promise_path();
+        match sealed::load(&path, PROMISE_KIND)? {
+            Loaded::Fields(fields) => Ok(fields.number("epoch").map(Epoch)),
+            Loaded::Missing | Loaded::Damaged => Ok(None),
+            Loaded::Newer { found, known } => Err(OpenError::NewerFormat { path, found, known }),
+        }
+    }
+
+    pub(crate) fn promise_path(&self) -> PathBuf {
+        self.path.join("PROMISE")
+    }
+
+    pub(crate) fn store_promise(&self, epoch: Epoch) -> Result<(), DiskError> {
+        store_promise(&self.path, epoch)
+    }
+
+    pub(crate) fn log_options(&self, options: &Options) -> LogOptions {
+        log_options(&self.generation_path(), options)
+    }
+
+    pub(crate) fn table_path(&self) -> PathBuf {
+        self.generation_path().join(STORE)
+    }
+
+    fn generation_path(&self) -> PathBuf {
+        generation_path(&self.path, self.state().generation)
+    }
+
+    /// Puts a generation that does not open aside and begins an empty one, unfilled.
+    pub(crate) fn replace_damaged(&self, options: &Options) -> Result<(), OpenError> {
+        let old = self.generation_path();
+        let generation = self.state().generation + 1;
+        let path = generation_path(&self.path, generation);
+        files::remove_tree(&path)?;
+        make_generation(&path, options)?;
+        self.switch(generation, Fill::Unfilled)?;
+        let aside = self.path.join("damaged");
+        files::remove_tree(&aside)?;
+        match fs::rename(&old, &aside) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).context("put aside", &old)?
+            }
+            _ => Ok(files::sync_directory(&self.path)?),
+        }
+    }
+
+    /// Makes the next generation of an empty log and a staged store, and switches to it.
+    pub(crate) fn install(&self, staging: &Path, floor: Floor) -> Result<(), DiskError> {
+        let generation = self.state().generation + 1;
+        let path = generation_path(&self.path, generation);
+        files::remove_tree(&path)?;
+        // Of the smallest size: the first entries begin one of the right size.
+        let log_options = LogOptions {
+            directory: path.join(LOG),
+            segment_bytes: SEGMENT_BYTES_MIN,
+            retention_bytes: 0,
+        };
+        fs::create_dir_all(&log_options.directory).context("make the directory", &path)?;
+        drop(Log::create(log_options, floor.applied, floor.history)?);
+        files::sync_tree(staging)?;
+        let store = path.join(STORE);
+        fs::rename(staging, &store).context("move the checkpoint to", &store)?;
+        files::sync_directory(&path)?;
+        self.switch(generation, Fill::Filling)?;
+        self.remove_others()
+    }
+
+    fn switch(&self, generation: u64, fill: Fill) -> Result<(), DiskError> {
+        files::sync_directory(&self.path)?;
+        self.change(|state| {
+            *state = State {
+                generation,
+                fill,
+                memory_boot: None,
+            };
+        })
+    }
+
+    /// Removes generations that do not count.
+    fn remove_others(&self) -> Result<(), DiskError> {
+        let current = self.generation_path();
+        for path in generations(&self.path)? {
+            if path != current {
+                files::remove_tree(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Fill {
+    const ALL: [Self; 3] = [Self::Unfilled, Self::Filling, Self::Filled];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unfilled => "unfilled",
+            Self::Filling => "filling",
+            Self::Filled => "filled",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|fill| fill.name() == name)
+    }
+}
+
+impl State {
+    fn fields(&self) -> Fields {
+        let fields = Fields::default()
+            .with("generation", &self.generation)
+            .with("fill", &self.fill.name());
+        match &self.memory_boot {
+            Some(boot) => fields.with("memory-boot", boot),
+            None => fields,
+        }
+    }
+
+    fn from_fields(fields: &Fields) -> Option<Self> {
+        Some(Self {
+            generation: fields.number("generation")?,
+            fill: Fill::from_name(fields.text("fill")?)?,
+            memory_boot: fields.text("memory-boot").map(str::to_owned),
+        })
+    }
+}
+
+/// Whether nothing was made here yet, or not to the end.
+fn is_new(path: &Path) -> Result<bool, DiskError> {
+    let there = |name: &str| {
+        let path = path.join(name);
+        path.try_exists().context("look for", &path)
+    };
+    if there("CREATING")? {
+        return Ok(true);
+    }
+    let some = there("IDENTITY")? || there("CURRENT")? || there("PROMISE")?;
+    Ok(!some && generations(path)?.is_empty())
+}
+
+fn create(path: &Path, options: &Options) -> Result<(), OpenError> {
+    let marker = path.join("CREATING");
+    files::create(&marker)?
+        .sync_all()
+        .context("sync", &marker)?;
+    files::sync_directory(path)?;
+    for name in ["IDENTITY", "CURRENT", "PROMISE"] {
+        files::remove(&path.join(name))?;
+    }
+    for generation in generations(path)? {
+        files::remove_tree(&generation)?;
+    }
+    make_generation(&generation_path(path, 1), options)?;
+    let identity = Identity::create(&options.node)?;
+    sealed::store(&path.join("IDENTITY"), identity::KIND, &identity.fields())?;
+    store_promise(path, Epoch(0))?;
+    let state = State {
+        generation: 1,
+        fill: if options.created_unfilled {
+            Fill::Unfilled
+        } else {
+            Fill::Filled
+        },
+        memory_boot: None,
+    };
+    sealed::store(&path.join("CURRENT"), CURRENT_KIND, &state.fields())?;
+    files::remove(&marker)?;
+    Ok(files::sync_directory(path)?)
+}
+
+/// An empty log and an empty store.
+fn make_generation(path: &Path, options: &Options) -> Result<(), OpenError> {
+    let log_options = log_options(path, options);
+    let floor = Floor::default();
+    fs::create_dir_all(&log_options.directory).context("make the directory", path)?;
+    drop(Log::create(
+        log_options,
+        floor.applied,
+        floor.history.clone(),
+    )?);
+    let store = path.join(STORE);
+    let made = Table::create(&store, options, &floor);
+    made.map_err(|error| {
+        let (TableError::Damaged(reason) | TableError::Failed(reason)) = error;
+        OpenError::Store {
+            path: store,
+            reason,
+        }
+    })?;
+    files::sync_directory(path)?;
+    Ok(())
+}
+
+fn log_options(generation: &Path, options: &Options) -> LogOptions {
+    LogOptions {
+        directory: generation.join(LOG),
+        segment_bytes: options.segment_bytes(),
+        retention_bytes: options.retention_bytes,
+    }
+}
+
+fn store_promise(path: &Path, epoch: Epoch) -> Result<(), DiskError> {
+    let fields = Fields::default().with("epoch", &epoch);
+    sealed::store(&path.join("PROMISE"), PROMISE_KIND, &fields)
+}
+
+fn generation_path(path: &Path, generation: u64) -> PathBuf {
+    path.join(format!("{GENERATION}{generation}"))
+}
+
+fn generations(path: &Path) -> Result<Vec<PathBuf>, DiskError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).context("list", path)? {
+        let entry = entry.context("list", path)?;
+        let name = entry.file_name();
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with(GENERATION))
+        {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// One of the files without which nothing can be told.
+fn required(directory: &Path, name: &str, kind: &str) -> Result<Fields, OpenError> {
+    let path = directory.join(name);
+    match sealed::load(&path, kind)? {
+        Loaded::Fields(fields) => Ok(fields),
+        Loaded::Missing | Loaded::Damaged => Err(OpenError::Unreadable { path }),
+        Loaded::Newer { found, known } => Err(OpenError::NewerFormat { path, found, known }),
+    }
+}
+
+fn unreadable(directory: &Path, name: &str) -> OpenError {
+    OpenError::Unreadable {
+        path: directory.join(name),
+    }
+}

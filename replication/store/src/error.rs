@@ -1,0 +1,292 @@
+//! What can go wrong with a disk, said so that an operator can act on it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use replicamq_quorum::{Position, Sequence};
+use thiserror::Error;
+
+/// The operating system refused something.
+#[derive(Debug, Error)]
+#[error("cannot {operation} {}{}: {error}; {}", .path.display(), At(*.offset), cure(.error))]
+pub struct DiskError {
+    /// What was tried, as a verb.
+    pub operation: &'static str,
+    /// On which file or directory.
+    pub path: PathBuf,
+    /// At which byte, where that is known.
+    pub offset: Option<u64>,
+    /// What the operating system said.
+    pub error: io::Error,
+}
+
+struct At(Option<u64>);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .map_or(Ok(()), |offset| write!(f, " at byte {offset}"))
+    }
+}
+
+fn cure(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free space on its file system, then start the node again"
+        }
+        io::ErrorKind::FileTooLarge => {
+            "raise the file size limit of the process (ulimit -f, LimitFSIZE=), then start the node again"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "make it readable and writable for the user that runs the node, or choose another directory"
+        }
+        io::ErrorKind::NotFound => {
+            "if the disk is mounted, the file was removed: restore it, or start with an empty directory"
+        }
+        io::ErrorKind::CrossesDevices => "put both on one file system",
+        _ => {
+            "check the disk (dmesg, smartctl); replace a bad one and start with an empty directory: the master fills it"
+        }
+    }
+}
+
+/// Attaches what was tried to an [`io::Result`].
+pub(crate) trait Context<T> {
+    fn context(self, operation: &'static str, path: &Path) -> Result<T, DiskError>;
+    fn context_at(self, operation: &'static str, path: &Path, offset: u64) -> Result<T, DiskError>;
+}
+
+impl<T> Context<T> for io::Result<T> {
+    fn context(self, operation: &'static str, path: &Path) -> Result<T, DiskError> {
+        self.map_err(|error| DiskError {
+            operation,
+            path: path.to_owned(),
+            offset: None,
+            error,
+        })
+    }
+
+    fn context_at(self, operation: &'static str, path: &Path, offset: u64) -> Result<T, DiskError> {
+        self.map_err(|error| DiskError {
+            operation,
+            path: path.to_owned(),
+            offset: Some(offset),
+            error,
+        })
+    }
+}
+
+/// The node is unsafe: the process must stop, and nothing is tried again,
+/// because after a failed write or sync the page cache cannot be trusted.
+#[derive(Debug, Error)]
+pub enum FatalError {
+    /// A file could not be read, written or synced.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A record that was whole when it was written no longer is.
+    #[error("log entry {sequence} in {} at byte {offset} is damaged; start the node again: it will be refilled by the master", .path.display())]
+    LogDamaged {
+        /// The segment.
+        path: PathBuf,
+        /// Where the record begins.
+        offset: u64,
+        /// Which entry was expected there.
+        sequence: Sequence,
+    },
+    /// RocksDB failed.
+    #[error("cannot {operation} the store in {}: {reason}; free space if the disk is full, check the disk otherwise (dmesg, smartctl), then start the node again", .path.display())]
+    Store {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// Its directory.
+        path: PathBuf,
+        /// What RocksDB said.
+        reason: String,
+    },
+    /// RocksDB found a bad checksum.
+    #[error("the store in {} is damaged: {reason}; start the node again: it will be refilled by the master", .path.display())]
+    StoreDamaged {
+        /// Its directory.
+        path: PathBuf,
+        /// What RocksDB said.
+        reason: String,
+    },
+    /// A batch does not decode although its checksum is right.
+    #[error(
+        "entry {sequence} is not a batch of store changes: {reason}; it was written by another version or a defect: keep the log and report it"
+    )]
+    BatchInvalid {
+        /// Which entry.
+        sequence: Sequence,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A batch above [`crate::BATCH_BYTES_MAX`].
+    #[error(
+        "entry {sequence} has {bytes} bytes, more than the {} that a batch may have; this is a defect: report it",
+        crate::BATCH_BYTES_MAX
+    )]
+    BatchTooLarge {
+        /// Which entry.
+        sequence: Sequence,
+        /// Its size.
+        bytes: usize,
+    },
+    /// An entry does not follow the one before it.
+    #[error("entry {found} does not follow {previous}; this is a defect: report it")]
+    Gap {
+        /// The last entry.
+        previous: Position,
+        /// The one that came.
+        found: Position,
+    },
+    /// An order to cut what is not there, or what is applied already.
+    #[error(
+        "the log cannot be cut after {keep}: it holds {first} to {last}, and everything up to {applied} is applied; this is a defect: report it"
+    )]
+    CutRefused {
+        /// The last entry that was to stay.
+        keep: Position,
+        /// The first entry in the log.
+        first: Sequence,
+        /// The last entry in the log.
+        last: Position,
+        /// Committed and handed to the store.
+        applied: Sequence,
+    },
+    /// An order to replay entries that the log does not hold.
+    #[error(
+        "entries {from} to {to} cannot be replayed: the log does not hold them; this is a defect: report it"
+    )]
+    ReplayRefused {
+        /// The first one.
+        from: Sequence,
+        /// The last one.
+        to: Sequence,
+    },
+}
+
+/// Why a store was not opened. Nothing was changed, except that a directory
+/// may have been made.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// A file could not be read, written or synced.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Another process has it open.
+    #[error("{} is in use by process {}; stop that one, or choose another directory", .directory.display(), .holder)]
+    Locked {
+        /// Which directory.
+        directory: PathBuf,
+        /// The process that holds it, as it wrote itself down.
+        holder: String,
+    },
+    /// The directory was copied, or the node renamed.
+    #[error("{} belongs to node {found:?}, not {wanted:?}; each node needs a directory of its own: choose another, or give the node its old name", .directory.display())]
+    OtherNode {
+        /// Which directory.
+        directory: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Who asks.
+        wanted: String,
+    },
+    /// Written by a later version.
+    #[error("{} has format {found}, and this version knows up to {known}; start the version that wrote it, or a later one", .path.display())]
+    NewerFormat {
+        /// Which file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest that is known.
+        known: u32,
+    },
+    /// One of the files that say what the directory is.
+    #[error("{} is missing or damaged, so that it cannot be told what the directory holds; move the directory away and start with an empty one: the master fills it", .path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// RocksDB does not open, for a reason other than damage.
+    #[error("cannot open the store in {}: {reason}; see the reason, then start the node again", .path.display())]
+    Store {
+        /// Its directory.
+        path: PathBuf,
+        /// What RocksDB said.
+        reason: String,
+    },
+    /// A name that cannot be written down.
+    #[error("node name {name:?} cannot be used; give it 1 to 255 printable characters")]
+    NameInvalid {
+        /// As configured.
+        name: String,
+    },
+}
+
+/// Why a cluster was not adopted.
+#[derive(Debug, Error)]
+pub enum ClusterError {
+    /// A file could not be written or synced.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The store has entries of another cluster.
+    #[error(
+        "this store belongs to cluster {found:?}, not {wanted:?}; point the node at its own cluster, or start with an empty directory"
+    )]
+    OtherCluster {
+        /// Whose entries it has.
+        found: String,
+        /// Who asks.
+        wanted: String,
+    },
+    /// An id that cannot be written down.
+    #[error("cluster id {cluster:?} cannot be used; give it 1 to 255 printable characters")]
+    IdInvalid {
+        /// As given.
+        cluster: String,
+    },
+}
+
+/// Why a checkpoint was not put in place. The old store is untouched.
+#[derive(Debug, Error)]
+pub enum InstallError {
+    /// The directory could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The staged files are not the checkpoint that was announced.
+    #[error("the checkpoint in {} is not what was announced: {reason}; fetch it again", .staging.display())]
+    NotAsAnnounced {
+        /// Where it was staged.
+        staging: PathBuf,
+        /// What differs.
+        reason: String,
+    },
+}
+
+impl From<DiskError> for InstallError {
+    fn from(error: DiskError) -> Self {
+        Self::Open(OpenError::Disk(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_error_names_operation_path_offset_and_cure() {
+        let error = Err::<(), _>(io::Error::from(io::ErrorKind::StorageFull))
+            .context_at("write", Path::new("/data/log/1.segment"), 4096)
+            .unwrap_err();
+        let text = error.to_string();
+        for part in [
+            "cannot write",
+            "/data/log/1.segment",
+            "byte 4096",
+            "free space",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}

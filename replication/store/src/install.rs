@@ -1,0 +1,45 @@
+//! Putting a checkpoint in place of log and store.
+
+use std::path::Path;
+
+use crate::directory::Locked;
+use crate::log::Floor;
+use crate::table::{Table, TableError};
+use crate::{CheckpointInfo, InstallError, OpenError};
+
+/// Puts the checkpoint in `staging` in place of log and store, which must be
+/// closed. The new log is empty and continues after what the checkpoint holds.
+/// A crash at any moment leaves the old store or the new one, whole; `staging`
+/// is gone afterwards. The promise and the identity stay. The node is filling
+/// from now on, until [`crate::Store::mark_filled`].
+///
+/// The caller has checked the files' contents; here they are opened and held
+/// against `info`.
+pub fn install(
+    directory: &Path,
+    staging: &Path,
+    info: &CheckpointInfo,
+) -> Result<(), InstallError> {
+    let directory = Locked::take(directory)?.read()?;
+    let differs = |reason: String| InstallError::NotAsAnnounced {
+        staging: staging.to_owned(),
+        reason,
+    };
+    let found = Table::inspect(staging).map_err(|error| {
+        let (TableError::Damaged(reason) | TableError::Failed(reason)) = error;
+        differs(reason)
+    })?;
+    if found.applied != info.applied || found.history != info.history {
+        return Err(differs(format!(
+            "it holds entries up to {}, not {}",
+            found.applied, info.applied
+        )));
+    }
+    let floor = Floor {
+        applied: info.applied,
+        history: info.history.clone(),
+    };
+    directory
+        .install(staging, floor)
+        .map_err(|error| InstallError::Open(OpenError::Disk(error)))
+}

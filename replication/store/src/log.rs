@@ -1,0 +1,361 @@
+//! The segmented log: one owner appends, syncs, cuts and trims; readers share
+//! an index of what may be read.
+
+mod index;
+mod mark;
+mod record;
+mod recover;
+mod scan;
+mod segment;
+mod spare;
+#[cfg(test)]
+mod tests;
+
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use replicamq_quorum::{Entry, EpochHistory, Position, Sequence};
+
+pub(crate) use index::{Cursor, Index};
+pub(crate) use recover::{Floor, examine};
+
+use crate::error::Context;
+use crate::files::{self, PAGE_BYTES};
+use crate::log::mark::Mark;
+use crate::log::record::HEADER_BYTES;
+use crate::log::scan::Scan;
+use crate::log::segment::{Header, Segment};
+use crate::log::spare::Spares;
+use crate::sealed::{self, Fields};
+use crate::{BATCH_BYTES_MAX, DiskError, FatalError};
+
+/// Records are gathered up to this size before they are written.
+const WRITE_BYTES_MAX: usize = 1 << 20;
+
+/// A batch of this size is written from where it lies.
+const COPY_BYTES_MAX: usize = 128 << 10;
+
+/// The note of a cut that is under way.
+const CUT_KIND: &str = "cut";
+
+/// Where the log lies and how big it may be.
+#[derive(Debug, Clone)]
+pub(crate) struct LogOptions {
+    pub(crate) directory: PathBuf,
+    pub(crate) segment_bytes: u64,
+    pub(crate) retention_bytes: u64,
+}
+
+/// The log, as its one owner has it.
+pub(crate) struct Log {
+    options: LogOptions,
+    index: Arc<Index>,
+    spares: Spares,
+    mark: Mark,
+    history: EpochHistory,
+    active: Segment,
+    /// Where the next record goes; everything before is in the file or in `buffer`.
+    tail: u64,
+    /// Records that are not written yet; they end at `tail`.
+    buffer: Vec<u8>,
+    last: Position,
+    /// Invariant: `synced <= last`, by sequence.
+    synced: Position,
+}
+
+impl Log {
+    /// A new log in an empty directory: it continues after `previous`.
+    pub(crate) fn create(
+        options: LogOptions,
+        previous: Position,
+        history: EpochHistory,
+    ) -> Result<Self, DiskError> {
+        let header = Header {
+            number: 1,
+            previous,
+            history,
+        };
+        let mark = Mark::create(&options.directory, previous)?;
+        Self::begin(options, header, mark)
+    }
+
+    /// A log of one new segment.
+    fn begin(options: LogOptions, header: Header, mark: Mark) -> Result<Self, DiskError> {
+        let mut spares = Spares::open(&options.directory, options.segment_bytes)?;
+        let ready = spares.zeroed()?;
+        let active = segment::publish(&options.directory, &header, ready)?;
+        Ok(Self {
+            index: Arc::new(Index::new(
+                vec![active.clone()],
+                header.previous,
+                active.begin,
+            )),
+            spares,
+            mark,
+            tail: active.begin,
+            buffer: Vec::new(),
+            last: header.previous,
+            synced: header.previous,
+            history: header.history,
+            active,
+            options,
+        })
+    }
+
+    pub(crate) fn index(&self) -> Arc<Index> {
+        Arc::clone(&self.index)
+    }
+
+    pub(crate) fn history(&self) -> &EpochHistory {
+        &self.history
+    }
+
+    pub(crate) fn last(&self) -> Position {
+        self.last
+    }
+
+    pub(crate) fn synced(&self) -> Position {
+        self.synced
+    }
+
+    pub(crate) fn first(&self) -> Sequence {
+        self.index.first()
+    }
+
+    /// Takes entries in; they reach the file with [`Log::write`] at the latest.
+    pub(crate) fn stage(&mut self, entries: &[Entry]) -> Result<(), FatalError> {
+        for entry in entries {
+            let bytes = self.check(entry)?;
+            if self.tail + bytes > self.active.bytes {
+                self.write()?;
+                self.sync()?;
+                self.mark()?;
+                self.roll(bytes)?;
+            }
+            self.put(entry)?;
+            self.tail += bytes;
+            self.history.append(entry.position);
+            self.last = entry.position;
+        }
+        Ok(())
+    }
+
+    fn check(&self, entry: &Entry) -> Result<u64, FatalError> {
+        let Entry { position, batch } = entry;
+        if position.sequence != self.last.sequence.next() || position.epoch < self.last.epoch {
+            return Err(FatalError::Gap {
+                previous: self.last,
+                found: *position,
+            });
+        }
+        if batch.len() > BATCH_BYTES_MAX {
+            return Err(FatalError::BatchTooLarge {
+                sequence: position.sequence,
+                bytes: batch.len(),
+            });
+        }
+        Ok(record::record_bytes(batch.len()))
+    }
+
+    fn put(&mut self, entry: &Entry) -> Result<(), DiskError> {
+        let batch = &entry.batch;
+        let durable = self.synced.sequence;
+        let header = record::encode_header(self.active.salt(), entry.position, durable, batch);
+        self.buffer.extend(header);
+        if batch.len() < COPY_BYTES_MAX {
+            self.buffer.extend_from_slice(batch);
+        } else {
+            let at = self.tail + HEADER_BYTES as u64;
+            self.write_buffer(at)?;
+            self.active
+                .file
+                .write_all_at(batch, at)
+                .context_at("write", &self.active.path, at)?;
+        }
+        let padding = record::padding(batch.len());
+        self.buffer.resize(self.buffer.len() + padding, 0);
+        if self.buffer.len() >= WRITE_BYTES_MAX {
+            self.write_buffer(self.tail + record::record_bytes(batch.len()))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what was gathered, which ends at `end`.
+    fn write_buffer(&mut self, end: u64) -> Result<(), DiskError> {
+        let from = end - self.buffer.len() as u64;
+        self.active
+            .file
+            .write_all_at(&self.buffer, from)
+            .context_at("write", &self.active.path, from)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Writes everything taken in. The last page is filled up with zeros, for
+    /// a page that is only partly overwritten is read from the disk first.
+    pub(crate) fn write(&mut self) -> Result<(), DiskError> {
+        let end = self
+            .tail
+            .next_multiple_of(PAGE_BYTES)
+            .min(self.active.bytes);
+        let fill = usize::try_from(end - self.tail).expect("less than a page");
+        self.buffer.resize(self.buffer.len() + fill, 0);
+        if !self.buffer.is_empty() {
+            self.write_buffer(end)?;
+        }
+        self.index.appended(self.last, self.tail);
+        Ok(())
+    }
+
+    /// Everything written is on the disk when this returns.
+    pub(crate) fn sync(&mut self) -> Result<(), DiskError> {
+        assert!(self.buffer.is_empty(), "only what is written can be synced");
+        if self.synced != self.last {
+            self.active
+                .file
+                .sync_data()
+                .context("sync", &self.active.path)?;
+            self.synced = self.last;
+        }
+        Ok(())
+    }
+
+    /// Notes what is synced, for the next start.
+    pub(crate) fn mark(&mut self) -> Result<(), DiskError> {
+        if self.mark.position() != self.synced {
+            self.mark.write(self.synced)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn sync_mark(&mut self) -> Result<(), DiskError> {
+        self.mark()?;
+        self.mark.sync()
+    }
+
+    /// Begins the next segment, with room for a record of this size. All
+    /// before is written and synced.
+    fn roll(&mut self, record_bytes: u64) -> Result<(), DiskError> {
+        assert!(
+            self.buffer.is_empty() && self.synced == self.last,
+            "what a segment follows is durable"
+        );
+        let header = Header {
+            number: self.active.number + 1,
+            previous: self.last,
+            history: self.history.clone(),
+        };
+        let needed = header.encode().len() as u64 + record_bytes;
+        let ready = self.spares.take(needed)?;
+        let segment = segment::publish(&self.options.directory, &header, ready)?;
+        self.tail = segment.begin;
+        self.index.rolled(segment.clone());
+        self.active = segment;
+        Ok(())
+    }
+
+    /// Has the next segment made ready once this one is in use.
+    pub(crate) fn prepare(&mut self) -> Result<(), DiskError> {
+        if self.tail > self.active.bytes / 4 {
+            self.spares.prepare()?;
+        }
+        Ok(())
+    }
+
+    /// Drops the oldest segments beyond the retention that end at or below
+    /// `flushed`; the first sequence left, if any went.
+    pub(crate) fn trim(&mut self, flushed: Sequence) -> Result<Option<Sequence>, DiskError> {
+        let mut first = None;
+        while let Some(old) = self
+            .index
+            .drop_oldest(self.options.retention_bytes, flushed)
+        {
+            self.spares.recycle(&old)?;
+            files::sync_directory(&self.options.directory)?;
+            first = Some(self.index.first());
+        }
+        Ok(first)
+    }
+
+    /// Cuts everything after `keep`; durable when it returns. A crash in
+    /// between is finished by the next start.
+    pub(crate) fn cut(&mut self, keep: Position, applied: Sequence) -> Result<(), FatalError> {
+        assert!(
+            self.buffer.is_empty(),
+            "groups are written whole before a cut"
+        );
+        if keep == self.last {
+            return Ok(());
+        }
+        let first = self.first();
+        let holds = keep.sequence.next() >= first
+            && keep.sequence < self.last.sequence
+            && self.history.epoch_at(keep.sequence).unwrap_or_default() == keep.epoch;
+        if !holds || keep.sequence < applied {
+            return Err(FatalError::CutRefused {
+                keep,
+                first,
+                last: self.last,
+                applied,
+            });
+        }
+        note_cut(&self.options, keep)?;
+        let removed = self.index.cut(keep);
+        let segments = self.index.segments();
+        self.active = segments.last().expect("a log has a segment").clone();
+        for segment in &removed {
+            files::remove(&segment.path)?;
+        }
+        let tail = cut_segment(&self.active, keep)?.ok_or_else(|| FatalError::LogDamaged {
+            path: self.active.path.clone(),
+            offset: self.active.begin,
+            sequence: keep.sequence,
+        })?;
+        self.tail = tail;
+        self.history.truncate(keep.sequence);
+        self.last = keep;
+        self.synced = keep;
+        self.index.appended(keep, tail);
+        self.mark.write(keep)?;
+        self.mark.sync()?;
+        forget_cut(&self.options)?;
+        Ok(())
+    }
+}
+
+fn cut_path(options: &LogOptions) -> PathBuf {
+    options.directory.join("CUT")
+}
+
+fn note_cut(options: &LogOptions, keep: Position) -> Result<(), DiskError> {
+    let fields = Fields::default()
+        .with("epoch", &keep.epoch)
+        .with("sequence", &keep.sequence);
+    sealed::store(&cut_path(options), CUT_KIND, &fields)
+}
+
+fn forget_cut(options: &LogOptions) -> Result<(), DiskError> {
+    files::remove(&cut_path(options))?;
+    files::sync_directory(&options.directory)
+}
+
+/// Overwrites all after `keep` with zeros and returns where it ends; `None` if
+/// `keep` cannot be found.
+fn cut_segment(segment: &Segment, keep: Position) -> Result<Option<u64>, DiskError> {
+    let mut scan = Scan::new(segment, segment.begin, segment.bytes);
+    let mut last = segment.previous;
+    while last.sequence < keep.sequence {
+        match scan.next(last)? {
+            Some((found, _)) => last = found.position,
+            None => return Ok(None),
+        }
+    }
+    if last != keep {
+        return Ok(None);
+    }
+    let tail = scan.offset();
+    files::zero(&segment.file, &segment.path, tail, segment.bytes)?;
+    segment.file.sync_data().context("sync", &segment.path)?;
+    Ok(Some(tail))
+}

@@ -1,0 +1,137 @@
+//! The durable mark: how far the log was synced. It is written beside the log
+//! after each sync, without one of its own, so that it may lag after a power
+//! cut but never leads. A log that ends below it has lost what was acknowledged.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use replicamq_quorum::Position;
+
+use crate::error::Context;
+use crate::{DiskError, files};
+
+/// Two slots, written in turn, a page each: one of them is always whole.
+const SLOT_BYTES: u64 = files::PAGE_BYTES;
+const USED_BYTES: usize = 32;
+
+pub(crate) struct Mark {
+    path: PathBuf,
+    file: File,
+    turn: u64,
+    position: Position,
+    synced: bool,
+}
+
+impl Mark {
+    pub(crate) fn create(directory: &Path, position: Position) -> Result<Self, DiskError> {
+        let path = path(directory);
+        let file = files::create(&path)?;
+        files::zero(&file, &path, 0, 2 * SLOT_BYTES)?;
+        let mut mark = Self {
+            path,
+            file,
+            turn: 0,
+            position,
+            synced: false,
+        };
+        mark.write(position)?;
+        mark.write(position)?;
+        mark.file.sync_all().context("sync", &mark.path)?;
+        mark.synced = true;
+        files::sync_directory(directory)?;
+        Ok(mark)
+    }
+
+    /// `None` if it is missing or damaged.
+    pub(crate) fn open(directory: &Path) -> Result<Option<Self>, DiskError> {
+        let path = path(directory);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).context("read", &path),
+        };
+        let slot = usize::try_from(SLOT_BYTES).expect("a page fits");
+        let Some((turn, position)) = bytes.chunks(slot).filter_map(decode).max() else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            file: files::open(&path)?,
+            path,
+            turn,
+            position,
+            synced: true,
+        }))
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Notes what was synced.
+    pub(crate) fn write(&mut self, position: Position) -> Result<(), DiskError> {
+        self.turn += 1;
+        let offset = self.turn % 2 * SLOT_BYTES;
+        self.file
+            .write_all_at(&encode(self.turn, position), offset)
+            .context_at("write", &self.path, offset)?;
+        self.position = position;
+        self.synced = false;
+        Ok(())
+    }
+
+    pub(crate) fn sync(&mut self) -> Result<(), DiskError> {
+        if !self.synced {
+            self.file.sync_data().context("sync", &self.path)?;
+            self.synced = true;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn path(directory: &Path) -> PathBuf {
+    directory.join("durable")
+}
+
+fn encode(turn: u64, position: Position) -> [u8; USED_BYTES] {
+    let mut slot = [0; USED_BYTES];
+    slot[8..16].copy_from_slice(&turn.to_le_bytes());
+    slot[16..24].copy_from_slice(&position.epoch.0.to_le_bytes());
+    slot[24..32].copy_from_slice(&position.sequence.0.to_le_bytes());
+    let checksum = crc32c::crc32c(&slot[8..]);
+    slot[0..4].copy_from_slice(&checksum.to_le_bytes());
+    slot
+}
+
+fn decode(slot: &[u8]) -> Option<(u64, Position)> {
+    let slot: &[u8; USED_BYTES] = slot.first_chunk()?;
+    let number = |at: usize| u64::from_le_bytes(slot[at..at + 8].try_into().expect("eight bytes"));
+    let turn = number(8);
+    let position = Position::new(number(16), number(24));
+    (turn > 0 && *slot == encode(turn, position)).then_some((turn, position))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_whole_slot_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut mark = Mark::create(directory.path(), Position::default()).unwrap();
+        for sequence in 1..=5 {
+            mark.write(Position::new(1, sequence)).unwrap();
+            let found = Mark::open(directory.path()).unwrap().unwrap();
+            assert_eq!(found.position(), Position::new(1, sequence));
+        }
+        let path = path(directory.path());
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[usize::try_from(mark.turn % 2 * SLOT_BYTES).unwrap() + 20] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let found = Mark::open(directory.path()).unwrap().unwrap();
+        assert_eq!(found.position(), Position::new(1, 4));
+        fs::write(&path, b"").unwrap();
+        assert!(Mark::open(directory.path()).unwrap().is_none());
+    }
+}

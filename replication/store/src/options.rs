@@ -1,0 +1,79 @@
+//! What can be set, and the bounds that cannot.
+
+use std::path::PathBuf;
+
+/// One batch; the length field of a record that claims more is not believed.
+pub const BATCH_BYTES_MAX: usize = 64 << 20;
+
+/// Commands that wait for one of the threads. The caller bounds their bytes.
+pub const COMMANDS_MAX: usize = 4096;
+
+/// Appends that one sync covers: above this, latency would suffer for no gain.
+pub(crate) const GROUP_BYTES_MAX: usize = 8 << 20;
+
+/// Entries that go into RocksDB in one write.
+pub(crate) const APPLY_BYTES_MAX: usize = 2 << 20;
+
+/// The smallest segment: a header and a few records.
+pub(crate) const SEGMENT_BYTES_MIN: u64 = 16 << 10;
+
+/// When an appended entry counts as durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncMode {
+    /// After `fdatasync`.
+    Disk,
+    /// After the write; synced about once a second. A crash of the operating
+    /// system then counts as damage.
+    Memory,
+}
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where it lives; made if absent.
+    pub directory: PathBuf,
+    /// The node's configured name; a directory of another node is refused.
+    pub node: String,
+    /// Whether a directory that is made now must be filled by a master before
+    /// it counts, or be declared filled by [`crate::Store::mark_filled`]. True is the safe choice: a node that the cluster knew and
+    /// that lost its disk has forgotten what it promised. False for a broker
+    /// that stands alone.
+    pub created_unfilled: bool,
+    /// Size of one log file.
+    pub segment_bytes: u64,
+    /// Log kept for replicas that catch up. Older segments go once RocksDB has
+    /// flushed past them.
+    pub retention_bytes: u64,
+    /// Log that a start may have to replay: RocksDB flushes after so much.
+    pub replay_bytes_max: u64,
+    /// When an appended entry counts as durable.
+    pub sync: SyncMode,
+    /// RocksDB's block cache, with its indexes.
+    pub block_cache_bytes: usize,
+    /// One write buffer of RocksDB; it uses up to three.
+    pub write_buffer_bytes: usize,
+}
+
+impl Options {
+    /// The defaults for this node in this directory.
+    pub fn new(directory: impl Into<PathBuf>, node: &str) -> Self {
+        Self {
+            directory: directory.into(),
+            node: node.to_owned(),
+            created_unfilled: true,
+            segment_bytes: 64 << 20,
+            retention_bytes: 512 << 20,
+            replay_bytes_max: 64 << 20,
+            sync: SyncMode::Disk,
+            block_cache_bytes: 8 << 20,
+            write_buffer_bytes: 8 << 20,
+        }
+    }
+
+    /// Segments are whole pages, so that a write never has to read one first.
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+            .max(SEGMENT_BYTES_MIN)
+            .next_multiple_of(crate::files::PAGE_BYTES)
+    }
+}

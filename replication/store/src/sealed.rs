@@ -1,0 +1,175 @@
+//! Small files that say what a directory is: a few `key=value` lines that an
+//! operator can read, replaced whole, and kept twice in one file, so that a
+//! flipped bit costs nothing.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
+
+use crate::error::Context;
+use crate::{DiskError, files};
+
+/// The newest format of these files.
+const VERSION: u32 = 1;
+
+/// The last line of a copy: `crc32c=`, eight digits, a line feed.
+const SEAL_BYTES: usize = 16;
+
+/// The lines, without the first and the last.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Fields(BTreeMap<String, String>);
+
+impl Fields {
+    pub(crate) fn with(mut self, key: &str, value: &impl ToString) -> Self {
+        let value = value.to_string();
+        assert!(is_name(&value), "values were checked when they came in");
+        self.0.insert(key.to_owned(), value);
+        self
+    }
+
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    pub(crate) fn number(&self, key: &str) -> Option<u64> {
+        self.text(key)?.parse().ok()
+    }
+}
+
+/// Whether a text fits on a line.
+pub(crate) fn is_name(text: &str) -> bool {
+    (1..=255).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+/// What became of reading such a file.
+pub(crate) enum Loaded {
+    Fields(Fields),
+    Missing,
+    Damaged,
+    Newer { found: u32, known: u32 },
+}
+
+/// Reads a file; a copy that does not check is rewritten from the other.
+pub(crate) fn load(path: &Path, kind: &str) -> Result<Loaded, DiskError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Loaded::Missing),
+        Err(error) => return Err(error).context("read", path),
+    };
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    let copies = [parse(first, kind), parse(second, kind)];
+    let whole = copies.iter().all(Option::is_some);
+    let Some((version, fields)) = copies.into_iter().flatten().next() else {
+        return Ok(Loaded::Damaged);
+    };
+    if version > VERSION {
+        return Ok(Loaded::Newer {
+            found: version,
+            known: VERSION,
+        });
+    }
+    if !whole {
+        store(path, kind, &fields)?;
+    }
+    Ok(Loaded::Fields(fields))
+}
+
+/// Replaces a file; durable when it returns.
+pub(crate) fn store(path: &Path, kind: &str, fields: &Fields) -> Result<(), DiskError> {
+    let copy = render(kind, fields);
+    let temporary = path.with_extension("tmp");
+    let mut file = files::create(&temporary)?;
+    file.write_all(copy.as_bytes())
+        .and_then(|()| file.write_all(copy.as_bytes()))
+        .context("write", &temporary)?;
+    file.sync_all().context("sync", &temporary)?;
+    fs::rename(&temporary, path).context("replace", path)?;
+    files::sync_directory(path.parent().expect("a file has a directory"))
+}
+
+fn render(kind: &str, fields: &Fields) -> String {
+    let mut text = format!("replicamq {kind} {VERSION}\n");
+    for (key, value) in &fields.0 {
+        writeln!(text, "{key}={value}").expect("a string takes all");
+    }
+    let seal = crc32c::crc32c(text.as_bytes());
+    writeln!(text, "crc32c={seal:08x}").expect("a string takes all");
+    text
+}
+
+fn parse(copy: &[u8], kind: &str) -> Option<(u32, Fields)> {
+    let (body, seal) = copy.split_at_checked(copy.len().checked_sub(SEAL_BYTES)?)?;
+    let seal = str::from_utf8(seal).ok()?;
+    let seal = seal.strip_prefix("crc32c=")?.strip_suffix('\n')?;
+    if u32::from_str_radix(seal, 16).ok()? != crc32c::crc32c(body) {
+        return None;
+    }
+    let mut lines = str::from_utf8(body).ok()?.lines();
+    let version = lines
+        .next()?
+        .strip_prefix("replicamq ")?
+        .strip_prefix(kind)?
+        .strip_prefix(' ')?
+        .parse()
+        .ok()?;
+    let pairs = lines.map(|line| {
+        let (key, value) = line.split_once('=')?;
+        Some((key.to_owned(), value.to_owned()))
+    });
+    Some((version, Fields(pairs.collect::<Option<_>>()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields() -> Fields {
+        Fields::default()
+            .with("node", &"broker-1")
+            .with("epoch", &7)
+    }
+
+    #[test]
+    fn any_flipped_bit_is_healed_by_the_other_copy() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("PROMISE");
+        store(&path, "promise", &fields()).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for index in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[index] ^= 4;
+            fs::write(&path, &bytes).unwrap();
+            let Loaded::Fields(found) = load(&path, "promise").unwrap() else {
+                panic!("byte {index} was not healed");
+            };
+            assert_eq!(found, fields());
+            assert_eq!(
+                fs::read(&path).unwrap(),
+                whole,
+                "byte {index} was not rewritten"
+            );
+        }
+    }
+
+    #[test]
+    fn both_copies_bad_a_wrong_kind_and_a_newer_version_are_told_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("PROMISE");
+        assert!(matches!(load(&path, "promise").unwrap(), Loaded::Missing));
+        store(&path, "identity", &fields()).unwrap();
+        assert!(matches!(load(&path, "promise").unwrap(), Loaded::Damaged));
+        for bytes in [&b""[..], b"x", b"crc32c=00000000\ncrc32c=00000000\n"] {
+            fs::write(&path, bytes).unwrap();
+            assert!(matches!(load(&path, "promise").unwrap(), Loaded::Damaged));
+        }
+        let body = "replicamq promise 2\nepoch=1\n";
+        let copy = format!("{body}crc32c={:08x}\n", crc32c::crc32c(body.as_bytes()));
+        fs::write(&path, format!("{copy}{copy}")).unwrap();
+        assert!(matches!(
+            load(&path, "promise").unwrap(),
+            Loaded::Newer { found: 2, known: 1 }
+        ));
+    }
+}

@@ -1,0 +1,377 @@
+//! The store as the rest of the node has it: three threads behind bounded
+//! queues, each of which answers in its own order.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use replicamq_quorum::{Entry, Epoch, EpochHistory, Position, Recovered, Sequence};
+
+use crate::applier::{self, Applier, FlushPolicy};
+use crate::directory::{Directory, Fill, Locked};
+use crate::error::Context;
+use crate::log::{self, Index};
+use crate::reader::Reader;
+use crate::table::{Table, TableError};
+use crate::writer::{self, Writer};
+use crate::{
+    COMMANDS_MAX, ClusterError, Damage, DiskError, FatalError, Identity, Load, OpenError, Options,
+    ReadLog, StoreEvent,
+};
+
+/// Takes what the threads report, on their threads: it must not block for long.
+pub type Notify = Arc<dyn Fn(StoreEvent) + Send + Sync>;
+
+/// Log and store of one node. Dropping it, like [`Store::close`], carries out
+/// what was asked, flushes, and ends the threads.
+pub struct Store {
+    directory: Arc<Directory>,
+    table: Arc<Table>,
+    index: Arc<Index>,
+    progress: Arc<Progress>,
+    /// `None` only while it is dropped.
+    queues: Option<Queues>,
+    threads: Vec<JoinHandle<()>>,
+    options: Options,
+}
+
+struct Queues {
+    writer: SyncSender<writer::Command>,
+    applier: SyncSender<applier::Command>,
+    reader: SyncSender<ReadLog>,
+}
+
+/// What the threads know of each other.
+pub(crate) struct Progress {
+    /// The highest sequence handed to the applier: committed, never to be cut.
+    pub(crate) submitted: AtomicU64,
+    /// How far RocksDB has flushed.
+    pub(crate) flushed: AtomicU64,
+}
+
+/// What [`Store::open`] gives.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store; its threads run.
+    pub store: Store,
+    /// What the quorum starts from.
+    pub recovered: Recovered,
+    /// Whose directory it is.
+    pub identity: Identity,
+    /// The directory was made just now.
+    pub created: bool,
+    /// What was found missing in this start; the node is unfilled from now on.
+    pub damage: Option<Damage>,
+}
+
+/// What the log and the store take on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// The segments in use.
+    pub log_bytes: u64,
+    /// The files of RocksDB.
+    pub store_bytes: u64,
+}
+
+/// What a checkpoint holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointInfo {
+    /// The last entry in it.
+    pub applied: Position,
+    /// Which epoch wrote what, up to there.
+    pub history: EpochHistory,
+    /// Its files, by name and size.
+    pub files: Vec<(String, u64)>,
+}
+
+impl Store {
+    /// Locks the directory, finds what it holds, and starts the threads.
+    pub fn open(options: Options, notify: Notify) -> Result<Opened, OpenError> {
+        let (directory, created) = Locked::take(&options.directory)?.open(&options)?;
+        let mut damage = directory
+            .begin_run(options.sync)?
+            .then_some(Damage::UnsyncedLost);
+        let promised = directory.promised()?;
+        if promised.is_none() {
+            damage.get_or_insert(Damage::File {
+                path: directory.promise_path(),
+            });
+        }
+        let table = open_table(&directory, &options, &mut damage)?;
+        let floor = table
+            .floor()
+            .map_err(|error| store_error(&directory, error))?;
+        let log_options = directory.log_options(&options);
+        fs::create_dir_all(&log_options.directory)
+            .context("make the directory", &log_options.directory)?;
+        let mut examined = log::examine(&log_options, floor.clone())?;
+        if let Some(found) = examined.damage.take() {
+            damage.get_or_insert(found);
+        }
+        if damage.is_some() {
+            directory.set_fill(Fill::Unfilled)?;
+        }
+        let log = examined.finish()?;
+        // Its own entries show that it promised at least that epoch.
+        let promised = promised.unwrap_or_default().max(log.last().epoch);
+        if damage.is_some() {
+            directory.store_promise(promised)?;
+        }
+        let recovered = Recovered {
+            promised,
+            last: log.last(),
+            applied: floor.applied.sequence,
+            history: log.history().clone(),
+            log_first: log.first(),
+            unfilled: directory.fill() == Fill::Unfilled,
+            filling: directory.fill() == Fill::Filling,
+        };
+        let identity = directory.identity();
+        let progress = Progress {
+            submitted: AtomicU64::new(floor.applied.sequence.0),
+            flushed: AtomicU64::new(floor.applied.sequence.0),
+        };
+        let mut store = Self {
+            index: log.index(),
+            table: Arc::new(table),
+            directory: Arc::new(directory),
+            progress: Arc::new(progress),
+            queues: None,
+            threads: Vec::new(),
+            options,
+        };
+        store.start(log, floor, notify)?;
+        Ok(Opened {
+            store,
+            recovered,
+            identity,
+            created,
+            damage,
+        })
+    }
+
+    fn start(&mut self, log: log::Log, floor: log::Floor, notify: Notify) -> Result<(), OpenError> {
+        let writer = Writer {
+            log,
+            sync: self.options.sync,
+            directory: Arc::clone(&self.directory),
+            progress: Arc::clone(&self.progress),
+            notify: Arc::clone(&notify),
+        };
+        let applier = Applier {
+            table: Arc::clone(&self.table),
+            index: Arc::clone(&self.index),
+            directory: Arc::clone(&self.directory),
+            progress: Arc::clone(&self.progress),
+            notify: Arc::clone(&notify),
+            floor,
+            flush: FlushPolicy {
+                bytes_max: self.options.replay_bytes_max,
+                bytes: 0,
+                unchecked_bytes: 0,
+            },
+        };
+        let reader = Reader {
+            index: Arc::clone(&self.index),
+            directory: Arc::clone(&self.directory),
+            notify,
+        };
+        self.queues = Some(Queues {
+            writer: self.spawn("replicamq-log", |commands| writer.run(&commands))?,
+            applier: self.spawn("replicamq-store", |commands| applier.run(&commands))?,
+            reader: self.spawn("replicamq-read", |commands| reader.run(&commands))?,
+        });
+        Ok(())
+    }
+
+    fn spawn<C: Send + 'static>(
+        &mut self,
+        name: &str,
+        run: impl FnOnce(Receiver<C>) + Send + 'static,
+    ) -> Result<SyncSender<C>, DiskError> {
+        let (sender, receiver) = sync_channel(COMMANDS_MAX);
+        let thread = thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || run(receiver))
+            .context("start a thread for", &self.options.directory)?;
+        self.threads.push(thread);
+        Ok(sender)
+    }
+
+    fn queues(&self) -> &Queues {
+        self.queues
+            .as_ref()
+            .expect("they are there until it is dropped")
+    }
+
+    /// Whose directory it is.
+    pub fn identity(&self) -> Identity {
+        self.directory.identity()
+    }
+
+    /// Adopts the id of the cluster, once and for all.
+    pub fn set_cluster(&self, cluster: &str) -> Result<(), ClusterError> {
+        self.directory.set_cluster(cluster)
+    }
+
+    /// Notes, durably, that the store may be built upon: a master filled it,
+    /// or the cluster is as new as it is.
+    pub fn mark_filled(&self) -> Result<(), DiskError> {
+        self.directory.set_fill(Fill::Filled)
+    }
+
+    /// Notes, durably, that the store may not be built upon before it was
+    /// replaced by a checkpoint.
+    pub fn mark_unfilled(&self) -> Result<(), DiskError> {
+        self.directory.set_fill(Fill::Unfilled)
+    }
+
+    /// Appends entries to the log, which must follow its last one; answered by
+    /// [`StoreEvent::Logged`].
+    pub fn append(&self, entries: Vec<Entry>) {
+        if !entries.is_empty() {
+            send(&self.queues().writer, writer::Command::Append(entries));
+        }
+    }
+
+    /// Cuts the log after `keep`; answered by [`StoreEvent::Truncated`]. To cut
+    /// what was handed to [`Store::apply`] is fatal.
+    pub fn truncate(&self, keep: Position) {
+        send(&self.queues().writer, writer::Command::Truncate(keep));
+    }
+
+    /// Stores a promise, after everything appended before it is synced;
+    /// answered by [`StoreEvent::PromiseStored`].
+    pub fn store_promise(&self, epoch: Epoch) {
+        send(&self.queues().writer, writer::Command::StorePromise(epoch));
+    }
+
+    /// Makes committed entries visible, in order; answered by [`StoreEvent::Applied`].
+    pub fn apply(&self, entries: Vec<Entry>) {
+        if let Some(last) = entries.last() {
+            self.submitted(last.position.sequence);
+            send(&self.queues().applier, applier::Command::Apply(entries));
+        }
+    }
+
+    /// Like [`Store::apply`], with the entries from the log; answered by at
+    /// least one [`StoreEvent::Applied`].
+    pub fn replay(&self, to: Sequence) {
+        self.submitted(to);
+        send(&self.queues().applier, applier::Command::Replay(to));
+    }
+
+    fn submitted(&self, sequence: Sequence) {
+        self.progress
+            .submitted
+            .fetch_max(sequence.0, Ordering::AcqRel);
+    }
+
+    /// Reads pairs, after everything handed over before is applied; answered
+    /// by [`StoreEvent::Loaded`].
+    pub fn load(&self, load: Load) {
+        send(&self.queues().applier, applier::Command::Load(load));
+    }
+
+    /// Reads entries for a replica; answered by [`StoreEvent::LogRead`].
+    pub fn read_log(&self, request: ReadLog) {
+        send(&self.queues().reader, request);
+    }
+
+    /// Links the store's files into `directory`, which must not exist and must
+    /// be on the same file system. Takes as long as a flush; blocks nobody else.
+    pub fn checkpoint(&self, directory: &Path) -> Result<CheckpointInfo, FatalError> {
+        self.table.checkpoint(directory)?;
+        let floor = Table::inspect(directory).map_err(|error| {
+            let (TableError::Damaged(reason) | TableError::Failed(reason)) = error;
+            FatalError::Store {
+                operation: "read back a checkpoint of",
+                path: directory.to_owned(),
+                reason,
+            }
+        })?;
+        let mut files = Vec::new();
+        for entry in fs::read_dir(directory).context("list", directory)? {
+            let entry = entry.context("list", directory)?;
+            let size = entry.metadata().context("read", &entry.path())?.len();
+            files.push((entry.file_name().to_string_lossy().into_owned(), size));
+        }
+        files.sort_unstable();
+        Ok(CheckpointInfo {
+            applied: floor.applied,
+            history: floor.history,
+            files,
+        })
+    }
+
+    /// What the files take.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            log_bytes: self.index.bytes(),
+            store_bytes: self.table.bytes(),
+        }
+    }
+
+    /// Carries out what was asked, flushes, and ends the threads.
+    pub fn close(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.queues = None;
+        for thread in self.threads.drain(..) {
+            let joined = thread.join();
+            assert!(
+                joined.is_ok() || thread::panicking(),
+                "the threads of a store do not panic"
+            );
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("directory", &self.options.directory)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A thread that is gone has said why.
+fn send<C>(queue: &SyncSender<C>, command: C) {
+    drop(queue.send(command));
+}
+
+/// Opens RocksDB, or begins anew if it is damaged.
+fn open_table(
+    directory: &Directory,
+    options: &Options,
+    damage: &mut Option<Damage>,
+) -> Result<Table, OpenError> {
+    let path = directory.table_path();
+    let opened = Table::open(&path, options).and_then(|table| table.floor().map(|_| table));
+    match opened {
+        Ok(table) => Ok(table),
+        Err(TableError::Failed(reason)) => Err(OpenError::Store { path, reason }),
+        Err(TableError::Damaged(reason)) => {
+            damage.get_or_insert(Damage::Store { path, reason });
+            directory.replace_damaged(options)?;
+            Table::open(&directory.table_path(), options)
+                .map_err(|error| store_error(directory, error))
+        }
+    }
+}
+
+fn store_error(directory: &Directory, error: TableError) -> OpenError {
+    let (TableError::Damaged(reason) | TableError::Failed(reason)) = error;
+    OpenError::Store {
+        path: directory.table_path(),
+        reason,
+    }
+}
