@@ -5,7 +5,7 @@ mod codec;
 mod frame;
 mod heartbeat;
 mod limits;
-pub mod session;
+mod session;
 mod version;
 mod violation;
 mod write;

@@ -256,17 +256,8 @@ impl Decoder {
     /// In 1.1 a CR may end a value, unless the client ends its lines so.
     fn without_cr<'a>(&self, line: &'a [u8]) -> &'a [u8] {
         match line.strip_suffix(b"\r") {
-            Some(stripped) if self.crlf || self.rules() != Version::V1_1 => stripped,
+            Some(stripped) if self.crlf || self.version != Version::V1_1 => stripped,
             _ => line,
-        }
-    }
-
-    /// The version whose escapes hold: CONNECT and CONNECTED are read before
-    /// both ends know what they speak, STOMP comes only from new clients.
-    fn rules(&self) -> Version {
-        match self.frame.verb {
-            Verb::Stomp => Version::V1_2,
-            _ => self.version,
         }
     }
 
@@ -283,8 +274,8 @@ impl Decoder {
             let line = quote(line);
             return Err(Violation::HeaderWithoutColon { verb, line });
         };
-        let raw = matches!(verb, Verb::Connect | Verb::Connected);
-        let (name, value) = if self.rules() == Version::V1_0 && !raw {
+        let raw = verb.opens();
+        let (name, value) = if self.version == Version::V1_0 && !raw {
             (name.trim(), value.trim())
         } else {
             (name, value)
@@ -292,7 +283,7 @@ impl Decoder {
         if name.is_empty() {
             return Err(Violation::HeaderWithoutName { verb });
         }
-        let version = if raw { Version::V1_0 } else { self.rules() };
+        let version = if raw { Version::V1_0 } else { self.version };
         self.frame.push_with(
             |text| unescape(name, version, verb, text),
             |text| unescape(value, version, verb, text),

@@ -96,6 +96,13 @@ impl Verb {
     pub fn has_body(self) -> bool {
         matches!(self, Self::Send | Self::Message | Self::Error)
     }
+
+    /// Whether these frames come before both ends know which version they
+    /// speak: their headers are neither escaped nor trimmed. The specification
+    /// does not name STOMP here, but its reason holds, and clients go by it.
+    pub fn opens(self) -> bool {
+        matches!(self, Self::Connect | Self::Stomp | Self::Connected)
+    }
 }
 
 impl fmt::Display for Verb {

@@ -18,8 +18,7 @@ pub fn encode(frame: &Frame, version: Version, out: &mut BytesMut) {
     out.reserve(headers_bytes + frame.body.len() + FRAME_EXTRA_BYTES);
     out.put_slice(frame.verb.as_str().as_bytes());
     out.put_u8(b'\n');
-    let raw = matches!(frame.verb, Verb::Connect | Verb::Connected);
-    let escapes = if raw { Escapes::Raw } else { version.into() };
+    let escapes = Escapes::of(frame.verb, version);
     for (name, value) in frame.headers() {
         if name != "content-length" {
             put_header(out, name, value, escapes);
@@ -44,8 +43,7 @@ impl<'a> Writer<'a> {
         out.reserve(FRAME_EXTRA_BYTES);
         out.put_slice(verb.as_str().as_bytes());
         out.put_u8(b'\n');
-        let raw = matches!(verb, Verb::Connect | Verb::Connected);
-        let escapes = if raw { Escapes::Raw } else { version.into() };
+        let escapes = Escapes::of(verb, version);
         Self { out, escapes }
     }
 
@@ -79,12 +77,22 @@ impl<'a> Writer<'a> {
 /// What is escaped, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Escapes {
-    /// Nothing but what would break the frame: CONNECT, CONNECTED and 1.0.
+    /// Nothing but what would break the frame: 1.0, and frames that open a session.
     Raw,
     /// `\n`, `\c` and `\\`.
     V1_1,
     /// And `\r`.
     V1_2,
+}
+
+impl Escapes {
+    fn of(verb: Verb, version: Version) -> Self {
+        if verb.opens() {
+            Self::Raw
+        } else {
+            version.into()
+        }
+    }
 }
 
 impl From<Version> for Escapes {
@@ -204,12 +212,12 @@ mod tests {
     }
 
     #[test]
-    fn connect_frames_are_not_escaped() {
-        let frame = Frame::new(Verb::Connect).with("passcode", "a:b\\c");
-        assert_eq!(
-            encoded(&frame, Version::V1_2),
-            "CONNECT\npasscode:a:b\\c\n\n\0"
-        );
+    fn frames_that_open_a_session_are_not_escaped() {
+        for verb in [Verb::Connect, Verb::Stomp, Verb::Connected] {
+            let frame = Frame::new(verb).with("passcode", "a:b\\c");
+            let expected = format!("{verb}\npasscode:a:b\\c\n\n\0");
+            assert_eq!(encoded(&frame, Version::V1_2), expected);
+        }
     }
 
     #[test]
