@@ -81,13 +81,13 @@ mod tests {
             .to_vec();
         assert_eq!(owed.receipt(None), None);
         assert_eq!(owed.len(), 3);
-        for (at, id) in [(1, "b"), (0, "a"), (2, "c")] {
+        for (at, id, left) in [(1, "b", 3), (0, "a", 1), (2, "c", 0)] {
             let number = *numbers.get(at).unwrap();
             let answer = owed.take(number);
             assert_eq!(answer, Some(Answer::Receipt(id.to_owned())));
             assert_eq!(owed.take(number), None, "owed twice");
+            assert_eq!(owed.len(), left, "gaps go with what is before them");
         }
-        assert_eq!(owed.len(), 0);
         assert_eq!(owed.take(Receipt(99)), None);
         let next = owed.push(Answer::Connected);
         assert!(!numbers.contains(&next), "numbers are never used twice");
