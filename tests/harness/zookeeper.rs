@@ -20,7 +20,7 @@ const JARS: [&str; 2] = [
 ];
 
 /// A Java process on a busy machine needs this long at worst.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Between two looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

@@ -12,12 +12,12 @@ use zookeeper_client as zk;
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct Node {
-    pub membership: Membership,
-    pub events: mpsc::Receiver<MembershipEvent>,
+pub(crate) struct Node {
+    pub(crate) membership: Membership,
+    pub(crate) events: mpsc::Receiver<MembershipEvent>,
 }
 
-pub fn config(address: &str, node: &str) -> MembershipConfig {
+pub(crate) fn config(address: &str, node: &str) -> MembershipConfig {
     MembershipConfig {
         address: address.to_owned(),
         path: "/replicamq/test".to_owned(),
@@ -36,13 +36,13 @@ pub fn config(address: &str, node: &str) -> MembershipConfig {
 }
 
 impl Node {
-    pub fn start(config: MembershipConfig) -> Self {
+    pub(crate) fn start(config: MembershipConfig) -> Self {
         let (sender, events) = mpsc::channel(64);
         let membership = Membership::start(config, sender);
         Self { membership, events }
     }
 
-    pub async fn next(&mut self) -> MembershipEvent {
+    pub(crate) async fn next(&mut self) -> MembershipEvent {
         let next = tokio::time::timeout(PATIENCE, self.events.recv());
         next.await
             .expect("nothing happened")
@@ -50,7 +50,7 @@ impl Node {
     }
 
     /// Skips everything up to what is looked for.
-    pub async fn until<T>(&mut self, wanted: impl Fn(&MembershipEvent) -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&mut self, wanted: impl Fn(&MembershipEvent) -> Option<T>) -> T {
         loop {
             if let Some(found) = wanted(&self.next().await) {
                 return found;
@@ -58,7 +58,7 @@ impl Node {
         }
     }
 
-    pub async fn joined(&mut self) -> (String, Standing) {
+    pub(crate) async fn joined(&mut self) -> (String, Standing) {
         self.until(|event| match event {
             MembershipEvent::Joined { cluster, standing } => Some((cluster.clone(), *standing)),
             MembershipEvent::Refused(refused) => panic!("refused: {refused}"),
@@ -67,7 +67,7 @@ impl Node {
         .await
     }
 
-    pub async fn refused(&mut self) -> RefusedMembership {
+    pub(crate) async fn refused(&mut self) -> RefusedMembership {
         self.until(|event| match event {
             MembershipEvent::Refused(refused) => Some(refused.clone()),
             _ => None,
@@ -75,12 +75,12 @@ impl Node {
         .await
     }
 
-    pub async fn lost(&mut self) {
+    pub(crate) async fn lost(&mut self) {
         self.until(|event| matches!(event, MembershipEvent::Lost).then_some(()))
             .await;
     }
 
-    pub async fn keeper(&mut self, wanted: impl Fn(&Keeper) -> bool) -> Keeper {
+    pub(crate) async fn keeper(&mut self, wanted: impl Fn(&Keeper) -> bool) -> Keeper {
         self.until(|event| match event {
             MembershipEvent::Keeper { keeper, .. } if wanted(keeper) => Some(keeper.clone()),
             _ => None,
@@ -88,7 +88,7 @@ impl Node {
         .await
     }
 
-    pub async fn claimed(&mut self) -> (u64, bool) {
+    pub(crate) async fn claimed(&mut self) -> (u64, bool) {
         self.until(|event| match event {
             MembershipEvent::Claimed { epoch, won } => Some((epoch.0, *won)),
             _ => None,
@@ -98,13 +98,13 @@ impl Node {
 }
 
 /// Who is present, by name.
-pub fn names(keeper: &Keeper) -> Vec<&str> {
+pub(crate) fn names(keeper: &Keeper) -> Vec<&str> {
     let mut names: Vec<_> = keeper.members.iter().map(|m| m.node.as_str()).collect();
     names.sort_unstable();
     names
 }
 
-pub fn rank(keeper: &Keeper, node: &str) -> i64 {
+pub(crate) fn rank(keeper: &Keeper, node: &str) -> i64 {
     let member = keeper
         .members
         .iter()
@@ -113,15 +113,15 @@ pub fn rank(keeper: &Keeper, node: &str) -> i64 {
 }
 
 /// A person with zkCli.
-pub async fn client(address: &str) -> zk::Client {
+pub(crate) async fn client(address: &str) -> zk::Client {
     zk::Client::connector()
         .with_session_timeout(Duration::from_secs(2))
         .connect(address)
         .await
-        .unwrap()
+        .expect("ZooKeeper is there")
 }
 
-pub async fn json(client: &zk::Client, path: &str) -> serde_json::Value {
-    let (data, _) = client.get_data(path).await.unwrap();
-    serde_json::from_slice(&data).unwrap()
+pub(crate) async fn json(client: &zk::Client, path: &str) -> serde_json::Value {
+    let (data, _) = client.get_data(path).await.expect("it is there");
+    serde_json::from_slice(&data).expect("it is JSON")
 }
