@@ -375,3 +375,6 @@ fn store_error(directory: &Directory, error: TableError) -> OpenError {
         reason,
     }
 }
+
+#[cfg(test)]
+mod tests;
