@@ -33,11 +33,12 @@ struct Gap {
     closing: bool,
 }
 
-/// A read under way.
+/// A read under way. The memory for its answer is reserved.
 #[derive(Debug, Clone, Copy)]
 struct Loading {
     token: u64,
     to: u64,
+    bytes: usize,
 }
 
 /// A read to be made.
@@ -299,8 +300,9 @@ impl Backlog {
         if self.loading.is_some() || (is_full && !self.window.is_empty()) {
             return None;
         }
-        if memory.windows >= limits.windows_bytes_max {
-            if !self.window.is_empty() {
+        let room = limits.windows_bytes_max.saturating_sub(memory.windows);
+        if room < bytes_max {
+            if room == 0 && !self.window.is_empty() {
                 return None;
             }
             messages_max = messages_max.min(PAGE_MESSAGES_MIN);
@@ -318,8 +320,13 @@ impl Backlog {
     }
 
     /// The read is under way.
-    pub(crate) fn begin_loading(&mut self, token: u64, page: &Page) {
-        self.loading = Some(Loading { token, to: page.to });
+    pub(crate) fn begin_loading(&mut self, token: u64, page: &Page, memory: &mut Memory) {
+        memory.windows += page.bytes_max;
+        self.loading = Some(Loading {
+            token,
+            to: page.to,
+            bytes: page.bytes_max,
+        });
     }
 
     /// The token of the read under way.
@@ -336,6 +343,7 @@ impl Backlog {
         memory: &mut Memory,
     ) {
         let loading = self.loading.take().expect("an answer follows a question");
+        memory.windows -= loading.bytes;
         let end = more_from.unwrap_or(loading.to);
         for (sequence, encoded_bytes, message) in loaded {
             self.advance_behind(sequence);
@@ -407,16 +415,17 @@ impl Backlog {
         sieve.expired
     }
 
-    /// Bytes of messages in memory that are held so.
-    pub(crate) fn bytes(&self, held: Held) -> usize {
-        let all = self
-            .returned
-            .values()
-            .chain(&self.window)
-            .chain(&self.behind);
-        all.filter(|entry| entry.held == held)
-            .map(|entry| entry.bytes)
-            .sum()
+    /// Gives up all memory: the feed is no more.
+    pub(crate) fn drop_from(&self, memory: &mut Memory) {
+        memory.windows -= self.loading.map_or(0, |loading| loading.bytes);
+        let ready = self.returned.values().chain(&self.window);
+        for entry in ready.chain(&self.behind) {
+            match entry.held {
+                Held::Stored => memory.windows -= entry.bytes,
+                Held::Volatile => memory.volatile -= entry.bytes,
+                Held::Copy => {}
+            }
+        }
     }
 }
 

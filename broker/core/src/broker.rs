@@ -30,6 +30,9 @@ mod status;
 mod subscribe;
 mod transact;
 
+#[cfg(test)]
+mod tests;
+
 pub use boot::{Boot, BootError};
 pub use status::DestinationStatus;
 

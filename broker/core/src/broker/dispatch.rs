@@ -14,7 +14,6 @@ enum Next {
     /// Nothing does.
     Deliver {
         is_recovered: bool,
-        sequence: u64,
     },
     Expired,
     Wait,
@@ -30,20 +29,20 @@ impl Broker {
                     let entry = self.feeds[key].backlog.take(&mut self.memory);
                     self.consume(key, &entry.expect("an expired message was ready"));
                 }
-                Next::Deliver {
-                    is_recovered,
-                    sequence,
-                } => {
+                Next::Deliver { is_recovered } => {
                     let feed = &mut self.feeds[key];
                     let entry = feed.backlog.take(&mut self.memory);
                     let entry = entry.expect("a message was ready");
+                    let (held, sequence) = (entry.held, entry.sequence);
                     feed.in_flight += 1;
                     let effect =
                         self.clients
                             .deliver(subscription, entry, is_recovered, &mut self.memory);
                     effects.push(effect);
                     feed.ring.rotate_left(1);
-                    self.lift_watermark(key, sequence);
+                    if held == Held::Stored {
+                        self.lift_watermark(key, sequence);
+                    }
                 }
             }
         }
@@ -86,7 +85,6 @@ impl Broker {
         }
         Next::Deliver {
             is_recovered: is_stored && sequence < feed.backlog.recovered_below,
-            sequence,
         }
     }
 
@@ -112,7 +110,8 @@ impl Broker {
             return;
         };
         self.last_load += 1;
-        feed.backlog.begin_loading(self.last_load, &page);
+        feed.backlog
+            .begin_loading(self.last_load, &page, &mut self.memory);
         self.loads.insert(self.last_load, LoadFor::Feed(key));
         effects.push(Effect::Load(LoadRequest {
             token: self.last_load,

@@ -199,24 +199,22 @@ impl Broker {
             // It was published before this subscription was made.
             return;
         }
+        feed.next = sequence + 1;
+        feed.backlog.visible = feed.next;
         let message = Arc::clone(&publication.message);
         if publication.is_stored {
-            feed.next = sequence + 1;
             feed.enqueued += 1;
             self.keep(key, sequence, message, publication.encoded_bytes);
-        } else {
-            let entry = Entry::new(sequence, message, publication.encoded_bytes, Held::Volatile);
-            let has_room = self.memory.volatile + entry.bytes <= self.limits.volatile_bytes_max;
-            if feed.consumers.is_empty() || !has_room {
-                return;
-            }
-            feed.next = sequence + 1;
+            return;
+        }
+        // What is not stored is for those who listen.
+        let entry = Entry::new(sequence, message, publication.encoded_bytes, Held::Volatile);
+        let has_room = self.memory.volatile + entry.bytes <= self.limits.volatile_bytes_max;
+        if has_room && !feed.consumers.is_empty() {
             feed.enqueued += 1;
             self.memory.volatile += entry.bytes;
             feed.backlog.push_volatile(entry);
         }
-        let feed = &mut self.feeds[key];
-        feed.backlog.visible = feed.next;
     }
 
     /// Frees the memory of a few feeds without consumers.

@@ -12,8 +12,8 @@ pub struct DestinationStatus {
     pub kind: DestinationKind,
     /// Its name.
     pub name: String,
-    /// Messages in a queue, delivered or not; stored messages of a topic that
-    /// some durable subscription still needs.
+    /// Messages in a queue, delivered or not. Of a topic, at most so many are
+    /// stored because some durable subscription still needs them.
     pub depth: u64,
     /// Subscriptions that are connected.
     pub consumers: u32,

@@ -7,7 +7,6 @@ use crate::broker::Broker;
 use crate::client::{Connection, NewSubscription, Source, Subscription};
 use crate::command::{Subscribe, SubscriptionId};
 use crate::effect::{Effect, Refusal};
-use crate::entry::Held;
 use crate::feed::{Feed, Owner};
 use crate::keyspace::{durable, mark};
 use crate::outbox::Safe;
@@ -99,8 +98,11 @@ impl Broker {
         let key = self.durable_key(connection, name)?;
         self.check_name("the length of a durable subscription's name", name)?;
         let known = self.durables_by_name.get(&key).copied();
-        if let Some(feed) = known {
-            self.check_unused(feed, name)?;
+        let in_use = || Refusal::DurableInUse {
+            name: name.to_owned(),
+        };
+        if known.is_some_and(|feed| !self.feeds[feed].consumers.is_empty()) {
+            return Err(in_use());
         }
         let topic = self.topic(address.name)?;
         match known {
@@ -108,6 +110,7 @@ impl Broker {
                 // A new one may still be waiting for its commit.
                 return Ok((Source::Feed(feed), self.outbox.everything()));
             }
+            Some(feed) if self.feeds[feed].in_flight > 0 => return Err(in_use()),
             Some(feed) => self.remove_durable(feed),
             None if self.durables_by_name.len() >= self.limits.durables_max => {
                 return Err(Refusal::LimitReached {
@@ -160,17 +163,6 @@ impl Broker {
         }
     }
 
-    /// Neither a consumer nor an open transaction has anything of it.
-    fn check_unused(&self, key: Key<Feed>, name: &str) -> Result<(), Refusal> {
-        let feed = &self.feeds[key];
-        if feed.consumers.is_empty() && feed.in_flight == 0 {
-            return Ok(());
-        }
-        Err(Refusal::DurableInUse {
-            name: name.to_owned(),
-        })
-    }
-
     pub(super) fn delete_durable(
         &mut self,
         connection: Key<Connection>,
@@ -180,7 +172,10 @@ impl Broker {
         let Some(feed) = self.durables_by_name.get(&key).copied() else {
             return Err(Refusal::DurableUnknown { name });
         };
-        self.check_unused(feed, &name)?;
+        // An open transaction may have something of it when no consumer has.
+        if !self.feeds[feed].consumers.is_empty() || self.feeds[feed].in_flight > 0 {
+            return Err(Refusal::DurableInUse { name });
+        }
         self.remove_durable(feed);
         Ok(self.outbox.this_batch())
     }
@@ -194,8 +189,7 @@ impl Broker {
         if let Some(token) = feed.backlog.loading() {
             self.loads.remove(&token);
         }
-        self.memory.windows -= feed.backlog.bytes(Held::Stored);
-        self.memory.volatile -= feed.backlog.bytes(Held::Volatile);
+        feed.backlog.drop_from(&mut self.memory);
         let name = (durable.record.client_id, durable.record.name);
         self.durables_by_name.remove(&name);
         let topic = &mut self.topics[durable.topic];

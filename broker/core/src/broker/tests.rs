@@ -1,0 +1,14 @@
+//! The broker under test: scenarios by behaviour, and random interleavings
+//! against a simple model.
+
+mod acknowledge;
+mod browse;
+mod client;
+mod duplicate;
+mod durable;
+mod harness;
+mod paging;
+mod queue;
+mod random;
+mod topic;
+mod transaction;
