@@ -119,7 +119,7 @@ impl Quorum {
         answer: AskAnswer,
         effects: &mut Vec<Effect>,
     ) {
-        let busy = self.promise_under_way();
+        let busy = self.promise_under_way() || self.unproven;
         let State::Electing(electing) = &mut self.state else {
             return;
         };
@@ -139,7 +139,7 @@ impl Quorum {
 
     /// Claims the next epoch if this node is the furthest on of a willing quorum.
     fn stand(&mut self, effects: &mut Vec<Effect>) {
-        if !self.is_filled() || !self.log.settled() {
+        if !self.may_promise() || !self.log.settled() {
             return;
         }
         let (Some(keeper), Some(own)) = (&self.keeper, self.own_member()) else {

@@ -19,6 +19,8 @@ mod quorum;
 mod replica;
 mod sync;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 pub use entry::Entry;
 pub use event::{Effect, Event, Recovered, Role};

@@ -38,6 +38,16 @@ pub(crate) enum State {
     Master(Master),
 }
 
+/// Whether the store holds all that this node ever acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filled {
+    Yes,
+    /// A checkpoint was installed; the log has yet to catch up with a master's commits.
+    Filling,
+    /// Wiped or damaged: it needs a checkpoint.
+    No,
+}
+
 /// Who to answer once a promise is on the disk.
 #[derive(Debug)]
 struct Promising {
@@ -61,8 +71,10 @@ pub struct Quorum {
     pub(crate) keeper: Option<Keeper>,
     /// The last epoch known to be claimed, and by whom.
     pub(crate) known: (Epoch, Option<NodeId>),
-    pub(crate) unfilled: bool,
-    pub(crate) filling: bool,
+    pub(crate) filled: Filled,
+    /// This store may have been another once: until ZooKeeper was read, nobody
+    /// knows what this node has already promised.
+    pub(crate) unproven: bool,
     pub(crate) state: State,
     role: Role,
     lease: bool,
@@ -73,6 +85,7 @@ impl Quorum {
     #[must_use]
     pub fn new(config: Config, recovered: &Recovered, now_ms: u64) -> Self {
         assert!(config.replicas > 0, "a cluster has voters");
+        let empty = recovered.last == Position::default() && recovered.promised == Epoch(0);
         Self {
             now_ms,
             log: Cursors::new(recovered),
@@ -81,8 +94,12 @@ impl Quorum {
             promising: None,
             keeper: None,
             known: (Epoch(0), None),
-            unfilled: recovered.unfilled,
-            filling: recovered.filling,
+            filled: match (recovered.unfilled, recovered.filling) {
+                (true, _) => Filled::No,
+                (false, true) => Filled::Filling,
+                (false, false) => Filled::Yes,
+            },
+            unproven: recovered.unfilled || empty,
             state: State::Electing(Electing::new(now_ms, None)),
             role: Role::Electing,
             lease: false,
@@ -97,7 +114,7 @@ impl Quorum {
             Event::Tick => {}
             Event::Keeper(keeper) => self.keeper_read(keeper, effects),
             Event::KeeperLost => self.keeper = None,
-            Event::Unfilled => self.unfilled = true,
+            Event::Unfilled => self.lost_store(effects),
             Event::Claimed { epoch, won } => self.claimed(epoch, won, effects),
             Event::Received { from, message } => self.received(from, message, effects),
             Event::Unlinked { node } => self.unlinked(&node, effects),
@@ -176,7 +193,7 @@ impl Quorum {
     /// Whether the store may be built upon.
     #[must_use]
     pub fn is_filled(&self) -> bool {
-        !self.unfilled && !self.filling
+        self.filled == Filled::Yes
     }
 
     fn keeper_read(&mut self, keeper: Keeper, effects: &mut Vec<Effect>) {
@@ -192,9 +209,42 @@ impl Quorum {
         if mine.is_some_and(|mine| mine < higher) {
             self.give_up(format!("epoch {higher} was claimed"), effects);
         }
+        self.prove(effects);
         if first {
             self.try_known_master(effects);
         }
+    }
+
+    /// What this store held is not here: whatever it is doing, it needs a checkpoint first.
+    fn lost_store(&mut self, effects: &mut Vec<Effect>) {
+        self.filled = Filled::No;
+        self.unproven = true;
+        if let Some(promising) = &mut self.promising {
+            promising.to = None;
+        }
+        if !matches!(self.state, State::Electing(_)) {
+            self.give_up("this store must be filled first".to_owned(), effects);
+        }
+        self.prove(effects);
+    }
+
+    /// A store that lost what it held lost its promise too. None was of an
+    /// epoch after the last that was claimed: that one binds it instead.
+    fn prove(&mut self, effects: &mut Vec<Effect>) {
+        let Some(keeper) = &self.keeper else {
+            return;
+        };
+        let claimed = keeper.epoch.epoch;
+        let lost = std::mem::take(&mut self.unproven) && self.filled == Filled::No;
+        if lost && claimed > self.promised {
+            self.begin_promise(claimed, None, effects);
+        }
+    }
+
+    /// Whether this node's promise is worth something: the store holds all
+    /// that it ever acknowledged.
+    pub(crate) fn may_promise(&self) -> bool {
+        self.is_filled() && !self.unproven
     }
 
     pub(crate) fn learn(&mut self, epoch: Epoch, master: Option<NodeId>) {
@@ -223,7 +273,7 @@ impl Quorum {
         let master = self.heard_master();
         let unwilling = if let Some((node, epoch)) = &master {
             Some(format!("{node} is master in epoch {epoch}"))
-        } else if !self.is_filled() {
+        } else if !self.may_promise() {
             Some("this node's store is not filled yet".to_owned())
         } else if matches!(self.state, State::Candidate(_)) {
             Some("this node is a candidate itself".to_owned())
@@ -249,7 +299,7 @@ impl Quorum {
 
     fn promise_wanted(&mut self, from: NodeId, epoch: Epoch, effects: &mut Vec<Effect>) {
         let again = epoch == self.promised && self.promised_to.as_ref() == Some(&from);
-        let refusal = if !self.is_filled() {
+        let refusal = if !self.may_promise() {
             Some("this node's store is not filled yet".to_owned())
         } else if epoch <= self.promised && !again {
             Some(format!("epoch {} was promised", self.promised))

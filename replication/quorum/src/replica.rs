@@ -1,6 +1,6 @@
 //! Taking entries from a master.
 
-use crate::quorum::State;
+use crate::quorum::{Filled, State};
 use crate::{Appended, Effect, Entries, Epoch, Hello, Message, NodeId, Position, Quorum, Sequence};
 
 /// Following a master.
@@ -55,7 +55,7 @@ impl Quorum {
                 epoch: replica.epoch,
                 last: self.log.last,
                 history: self.log.history.clone(),
-                unfilled: self.unfilled,
+                unfilled: self.filled == Filled::No,
             },
         });
     }
@@ -75,6 +75,7 @@ impl Quorum {
         let possible = present
             && master != self.config.node
             && epoch >= self.promised
+            && !self.unproven
             && !self.promise_under_way();
         if possible {
             self.follow(master, epoch, effects);
@@ -140,7 +141,8 @@ impl Quorum {
             return;
         };
         let held = committed <= self.log.last.sequence;
-        if self.filling && replica.fill_target.is_none() && held && writer == Some(replica.epoch) {
+        let aimless = self.filled == Filled::Filling && replica.fill_target.is_none();
+        if aimless && held && writer == Some(replica.epoch) {
             replica.fill_target = Some(committed);
         }
     }
@@ -167,8 +169,8 @@ impl Quorum {
                 stamp_ms: replica.stamp_ms,
             }),
         });
-        if self.filling && filled {
-            self.filling = false;
+        if self.filled == Filled::Filling && filled {
+            self.filled = Filled::Yes;
             effects.push(Effect::Filled);
             effects.push(Effect::Note(format!(
                 "the store is filled again, up to {durable}; this node counts as a voter"
@@ -188,7 +190,7 @@ impl Quorum {
         }
         let last = self.log.last;
         if keep.sequence < self.log.committed || !self.log.holds(keep) {
-            self.unfilled = true;
+            self.filled = Filled::No;
             self.give_up(
                 format!(
                     "master {from} continues after {keep}, but entries up to {} were committed \

@@ -1,0 +1,132 @@
+//! Short histories of one node, each of which went wrong once under simulated faults.
+
+use crate::{
+    AskAnswer, Config, Effect, EpochRecord, Event, Hello, Keeper, Limits, Member, Message, NodeId,
+    Position, Quorum, Recovered, SyncMode,
+};
+
+fn quorum(recovered: &Recovered) -> Quorum {
+    let config = Config {
+        node: NodeId::new("b"),
+        replicas: 3,
+        weight: 1,
+        sync: SyncMode::QUORUM_DISK,
+        limits: Limits::default(),
+    };
+    Quorum::new(config, recovered, 0)
+}
+
+fn step(quorum: &mut Quorum, event: Event, now_ms: u64) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    quorum.step(event, now_ms, &mut effects);
+    effects
+}
+
+fn keeper(epoch: u64, master: &str) -> Event {
+    let member = |(rank, name): (i64, &str)| Member {
+        node: NodeId::new(name),
+        rank,
+        weight: 1,
+        durable: Position::default(),
+    };
+    let present = [(1, "a"), (2, "b"), (3, "c")];
+    Event::Keeper(Keeper {
+        members: present.into_iter().map(member).collect(),
+        epoch: EpochRecord {
+            epoch: crate::Epoch(epoch),
+            master: (epoch > 0).then(|| NodeId::new(master)),
+            version: i32::try_from(epoch).unwrap(),
+        },
+    })
+}
+
+fn received(from: &str, message: Message) -> Event {
+    Event::Received {
+        from: NodeId::new(from),
+        message,
+    }
+}
+
+fn promise(epoch: u64) -> Message {
+    Message::Promise {
+        epoch: crate::Epoch(epoch),
+    }
+}
+
+fn promise_stored(epoch: u64) -> Event {
+    Event::PromiseStored {
+        epoch: crate::Epoch(epoch),
+    }
+}
+
+fn stores_promise(effects: &[Effect], epoch: u64) -> bool {
+    let epoch = crate::Epoch(epoch);
+    effects.contains(&Effect::StorePromise { epoch })
+}
+
+fn greeting(effects: &[Effect]) -> Option<&Hello> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Follow { hello, .. } => Some(hello),
+        _ => None,
+    })
+}
+
+/// A wiped node looked like a new one, and its promise elected a master that
+/// lacked what only the wiped disk and a dead one had held.
+#[test]
+fn an_empty_store_promises_nothing_before_zookeeper_was_read() {
+    let mut node = quorum(&Recovered::default());
+    let effects = step(&mut node, received("a", promise(4)), 10);
+    assert!(!stores_promise(&effects, 4));
+    let refused = effects.iter().any(|effect| {
+        matches!(effect, Effect::Send { message: Message::PromiseAnswer(answer), .. } if answer.refused.is_some())
+    });
+    assert!(refused);
+    step(&mut node, keeper(0, ""), 20);
+    let effects = step(&mut node, received("a", promise(1)), 30);
+    assert!(stores_promise(&effects, 1));
+}
+
+/// A wiped node had forgotten that it promised epoch 9, and gave copies to the
+/// master of epoch 8, which that promise had fenced.
+#[test]
+fn a_lost_store_is_bound_by_the_last_epoch_that_was_claimed() {
+    let mut node = quorum(&Recovered {
+        unfilled: true,
+        ..Recovered::default()
+    });
+    let old = AskAnswer {
+        unwilling: Some("c is master".to_owned()),
+        promised: crate::Epoch(8),
+        durable: Position::new(8, 90),
+        weight: 1,
+        rank: 3,
+        master: Some((NodeId::new("c"), crate::Epoch(8))),
+    };
+    let answer = received("c", Message::AskAnswer(old));
+    assert_eq!(step(&mut node, answer.clone(), 10), []);
+    assert!(stores_promise(&step(&mut node, keeper(9, "a"), 20), 9));
+    step(&mut node, promise_stored(9), 30);
+    assert_eq!(greeting(&step(&mut node, answer, 40)), None);
+}
+
+/// It went on as a replica that counts, and nobody ever filled it.
+#[test]
+fn a_replica_whose_store_turns_out_to_be_lost_greets_again() {
+    let mut node = quorum(&Recovered::default());
+    step(&mut node, keeper(1, "a"), 10);
+    let effects = step(&mut node, promise_stored(1), 20);
+    assert!(!greeting(&effects).unwrap().unfilled);
+    let effects = step(&mut node, Event::Unfilled, 30);
+    assert!(effects.contains(&Effect::Unfollow));
+    let master = AskAnswer {
+        unwilling: Some("I am master".to_owned()),
+        promised: crate::Epoch(1),
+        durable: Position::default(),
+        weight: 1,
+        rank: 1,
+        master: Some((NodeId::new("a"), crate::Epoch(1))),
+    };
+    let effects = step(&mut node, received("a", Message::AskAnswer(master)), 40);
+    assert!(greeting(&effects).unwrap().unfilled);
+}
