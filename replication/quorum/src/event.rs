@@ -178,6 +178,9 @@ pub enum Effect {
         bytes_max: usize,
     },
     /// Fetch a checkpoint from this master, put it in place of the store and start again.
+    /// Abandoned by the next `Install`, `Follow` or `Unfollow`: what was appended
+    /// and answered after it must not be replaced by something older. If it
+    /// cannot be had, that is an [`Event::Unlinked`].
     Install {
         /// From whom.
         master: NodeId,
