@@ -1,0 +1,199 @@
+//! What must hold after every step, one file each.
+
+mod acknowledged;
+mod committed_once;
+mod copies;
+mod cursors;
+mod lease;
+mod matching;
+mod one_master;
+mod promises;
+
+use replicamq_quorum::{Entry, Epoch, Hello, Message, Position, Role, Sequence, SyncMode};
+
+use crate::node::{Node, Proposal};
+
+/// A promise that was broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Who noticed.
+    pub checker: &'static str,
+    /// What.
+    pub text: String,
+}
+
+/// A checker's answer.
+type Verdict = Result<(), Violation>;
+
+fn violation(checker: &'static str, text: String) -> Verdict {
+    Err(Violation { checker, text })
+}
+
+/// All of them. The first violation stays.
+#[derive(Debug)]
+pub struct Checkers {
+    violation: Option<Violation>,
+    committed_once: committed_once::CommittedOnce,
+    matching: matching::Matching,
+    one_master: one_master::OneMaster,
+    acknowledged: acknowledged::Acknowledged,
+    promises: promises::Promises,
+    cursors: cursors::Cursors,
+}
+
+impl Checkers {
+    /// For so many nodes.
+    #[must_use]
+    pub fn new(nodes: usize) -> Self {
+        Self {
+            violation: None,
+            committed_once: committed_once::CommittedOnce::new(nodes),
+            matching: matching::Matching::default(),
+            one_master: one_master::OneMaster::default(),
+            acknowledged: acknowledged::Acknowledged::default(),
+            promises: promises::Promises::new(nodes),
+            cursors: cursors::Cursors::new(nodes),
+        }
+    }
+
+    /// The first violation.
+    pub fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    /// Something else that must not be.
+    pub fn fail(&mut self, checker: &'static str, text: &str) {
+        self.note(violation(checker, text.to_owned()));
+    }
+
+    fn note(&mut self, verdict: Verdict) {
+        if let Err(violation) = verdict
+            && self.violation.is_none()
+        {
+            self.violation = Some(violation);
+        }
+    }
+
+    /// A process started.
+    pub fn started(&mut self, node: usize, machine: &Node) {
+        let applied = machine.disk.store.applied;
+        self.committed_once.started(node, applied);
+        self.cursors.started(node);
+        let verdict = self.promises.on_disk(node, machine);
+        self.note(verdict);
+    }
+
+    /// A process ended.
+    pub fn ended(&mut self, node: usize, machine: &Node) {
+        let verdict = self.promises.on_disk(node, machine);
+        self.note(verdict);
+    }
+
+    /// A disk was emptied: what it promised is forgotten.
+    pub fn wiped(&mut self, node: usize) {
+        self.promises.wiped(node);
+    }
+
+    /// A node adds to its log.
+    pub fn appends(&mut self, node: usize, machine: &Node, entries: &[Entry]) {
+        let verdict = self.matching.appends(machine, entries);
+        self.note(verdict);
+        let verdict = self.promises.appends(node, machine, entries);
+        self.note(verdict);
+    }
+
+    /// A node cuts its log.
+    pub fn truncates(&mut self, node: usize, keep: Position) {
+        let verdict = self.committed_once.truncates(node, keep);
+        self.note(verdict);
+    }
+
+    /// A node sends.
+    pub fn sends(&mut self, from: usize, to: usize, machine: &Node, message: &Message) {
+        let verdict = self.promises.sends(from, to, machine, message);
+        self.note(verdict);
+        if let Message::Appended(appended) = message {
+            let verdict = copies::told(machine, appended);
+            self.note(verdict);
+        }
+    }
+
+    /// A node follows a master.
+    pub fn follows(&mut self, node: usize, machine: &Node, hello: &Hello) {
+        let verdict = self.promises.follows(node, machine, hello.epoch);
+        self.note(verdict);
+    }
+
+    /// A node's role changed.
+    pub fn role(&mut self, node: usize, machine: &Node, role: &Role) {
+        let (Role::Rising { epoch } | Role::Master { epoch }) = role else {
+            return;
+        };
+        let verdict = self.one_master.rises(node, machine, *epoch);
+        self.note(verdict);
+        if matches!(role, Role::Master { .. }) {
+            let verdict = self.acknowledged.serves(machine);
+            self.note(verdict);
+        }
+    }
+
+    /// An epoch was claimed.
+    pub fn claimed(&mut self, before: Epoch, epoch: Epoch) {
+        if epoch <= before {
+            self.fail(
+                "claims",
+                &format!("epoch {epoch} was claimed after {before}"),
+            );
+        }
+    }
+
+    /// A node says that everything up to here is committed.
+    pub fn commits(&mut self, nodes: &[Node], node: usize, sequence: Sequence, sync: SyncMode) {
+        let machine = &nodes[node];
+        let verdict = self.committed_once.commits(node, machine, sequence);
+        self.note(verdict);
+        let verdict = copies::commits(nodes, machine, sequence, sync);
+        self.note(verdict);
+    }
+
+    /// A node's store takes entries.
+    pub fn applies(&mut self, node: usize, machine: &mut Node, entries: &[Entry]) {
+        let verdict = self.committed_once.applies(node, machine, entries);
+        self.note(verdict);
+    }
+
+    /// A checkpoint is in place.
+    pub fn installed(&mut self, node: usize, machine: &Node) {
+        let verdict = self.committed_once.installed(node, machine);
+        self.note(verdict);
+    }
+
+    /// A client was answered.
+    pub fn acknowledged(&mut self, nodes: &[Node], node: usize, proposal: Proposal) {
+        let committed = self.committed_once.id_at(proposal.sequence);
+        let verdict = self.acknowledged.answered(nodes, node, proposal, committed);
+        self.note(verdict);
+    }
+
+    /// A step is done.
+    pub fn stepped(&mut self, node: usize, machine: &Node, sync: SyncMode) {
+        let verdict = self.cursors.stepped(node, machine, sync);
+        self.note(verdict);
+    }
+
+    /// In a cluster where death is noticed by silence alone: who holds a lease now.
+    pub fn leases(&mut self, nodes: &[Node], now_us: u64) {
+        let verdict = lease::exclusive(nodes, now_us);
+        self.note(verdict);
+    }
+
+    /// The run is over.
+    pub fn ends(&mut self, nodes: &[Node]) {
+        for node in nodes {
+            let verdict = self.committed_once.ends(node);
+            self.note(verdict);
+            let verdict = self.acknowledged.serves(node);
+            self.note(verdict);
+        }
+    }
+}

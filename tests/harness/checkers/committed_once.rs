@@ -1,0 +1,179 @@
+//! One batch is ever committed at a place, on all nodes and for all time, and
+//! every store applies exactly that.
+
+use replicamq_quorum::{Entry, Position, Sequence};
+
+use super::{Verdict, violation};
+use crate::disk::StoreState;
+use crate::node::Node;
+use crate::workload::batch_id;
+
+const NAME: &str = "committed once";
+
+#[derive(Debug)]
+struct Committed {
+    position: Position,
+    hash: u64,
+    id: u64,
+    /// Of all up to here.
+    digest: u64,
+}
+
+/// What was committed at each place.
+#[derive(Debug)]
+pub(super) struct CommittedOnce {
+    /// The first is sequence 1.
+    ledger: Vec<Committed>,
+    /// How far each node knows.
+    known: Vec<Sequence>,
+}
+
+/// Of an entry: its place and its bytes.
+pub(super) fn hash(entry: &Entry) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut fold = |byte: u64| hash = (hash ^ byte).wrapping_mul(0x0000_0100_0000_01b3);
+    fold(entry.position.epoch.0);
+    fold(entry.position.sequence.0);
+    fold(batch_id(&entry.batch));
+    fold(u64::try_from(entry.batch.len()).expect("lengths fit 64 bits"));
+    hash
+}
+
+fn digest(before: u64, hash: u64) -> u64 {
+    (before.rotate_left(7) ^ hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+impl CommittedOnce {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self {
+            ledger: Vec::new(),
+            known: vec![Sequence(0); nodes],
+        }
+    }
+
+    fn at(&self, sequence: Sequence) -> Option<&Committed> {
+        let index = usize::try_from(sequence.0.checked_sub(1)?).ok()?;
+        self.ledger.get(index)
+    }
+
+    /// The batch committed there.
+    pub(super) fn id_at(&self, sequence: Sequence) -> Option<u64> {
+        self.at(sequence).map(|committed| committed.id)
+    }
+
+    pub(super) fn started(&mut self, node: usize, applied: Sequence) {
+        self.known[node] = applied;
+    }
+
+    pub(super) fn commits(&mut self, node: usize, machine: &Node, sequence: Sequence) -> Verdict {
+        let Some(process) = &machine.process else {
+            return Ok(());
+        };
+        let known = self.known[node];
+        if sequence <= known {
+            return violation(
+                NAME,
+                format!("{} commits {sequence} after {known}", machine.name),
+            );
+        }
+        for sequence in (known.0 + 1..=sequence.0).map(Sequence) {
+            let Some(entry) = process.given.get(sequence) else {
+                return violation(
+                    NAME,
+                    format!(
+                        "{} commits {sequence}, which it does not have",
+                        machine.name
+                    ),
+                );
+            };
+            let hash = hash(entry);
+            if let Some(committed) = self.at(sequence) {
+                if committed.hash != hash {
+                    return violation(
+                        NAME,
+                        format!(
+                            "{} commits {} (batch {}), but {} (batch {}) was committed there",
+                            machine.name,
+                            entry.position,
+                            batch_id(&entry.batch),
+                            committed.position,
+                            committed.id
+                        ),
+                    );
+                }
+                continue;
+            }
+            let before = self.ledger.last().map_or(0, |last| last.digest);
+            self.ledger.push(Committed {
+                position: entry.position,
+                hash,
+                id: batch_id(&entry.batch),
+                digest: digest(before, hash),
+            });
+            if self.at(sequence).is_none() {
+                return violation(NAME, format!("{} leaves a gap at {sequence}", machine.name));
+            }
+        }
+        self.known[node] = sequence;
+        Ok(())
+    }
+
+    /// Nothing that is known to be committed is ever cut.
+    pub(super) fn truncates(&self, node: usize, keep: Position) -> Verdict {
+        if keep.sequence < self.known[node] {
+            return violation(
+                NAME,
+                format!("a log is cut at {keep}, below {}", self.known[node]),
+            );
+        }
+        Ok(())
+    }
+
+    /// The store takes entries: the next ones, and the committed ones.
+    pub(super) fn applies(&self, node: usize, machine: &mut Node, entries: &[Entry]) -> Verdict {
+        for entry in entries {
+            let state = machine.disk.store;
+            let sequence = entry.position.sequence;
+            if sequence != state.applied.next() || sequence > self.known[node] {
+                return violation(
+                    NAME,
+                    format!(
+                        "{} applies {sequence} after {}, committed {}",
+                        machine.name, state.applied, self.known[node]
+                    ),
+                );
+            }
+            machine.disk.store = StoreState {
+                applied: sequence,
+                digest: digest(state.digest, hash(entry)),
+            };
+        }
+        self.same(machine)
+    }
+
+    pub(super) fn installed(&self, _node: usize, machine: &Node) -> Verdict {
+        self.same(machine)
+    }
+
+    pub(super) fn ends(&self, machine: &Node) -> Verdict {
+        self.same(machine)
+    }
+
+    fn same(&self, machine: &Node) -> Verdict {
+        let state = machine.disk.store;
+        let expected = match state.applied {
+            Sequence(0) => Some(0),
+            applied => self.at(applied).map(|committed| committed.digest),
+        };
+        if expected != Some(state.digest) {
+            return violation(
+                NAME,
+                format!(
+                    "the store of {} does not hold what was committed up to {}",
+                    machine.name, state.applied
+                ),
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,349 @@
+//! Carrying out what a state machine wants done.
+
+use replicamq_quorum::{Effect, Event, Message, Role};
+
+use crate::disk::{Checkpoint, LogOperation};
+use crate::node::ApplyJob;
+use crate::world::{Happening, World};
+
+impl World {
+    /// One effect of a living process.
+    pub fn effect(&mut self, node: usize, effect: Effect) {
+        let life = self.life(node).expect("the caller saw it alive");
+        match effect {
+            Effect::Append(entries) => {
+                self.checkers.appends(node, &self.nodes[node], &entries);
+                let given = &mut self.nodes[node].process_mut().given;
+                for entry in &entries {
+                    given.append(entry.clone());
+                }
+                self.write(node, LogOperation::Append(entries));
+            }
+            Effect::Truncate { keep } => {
+                self.checkers.truncates(node, keep);
+                self.nodes[node].process_mut().given.truncate(keep);
+                self.write(node, LogOperation::Truncate(keep));
+            }
+            Effect::StorePromise { epoch } => self.write(node, LogOperation::Promise(epoch)),
+            Effect::Apply(entries) => self.apply(node, ApplyJob::Entries(entries)),
+            Effect::Replay { to } => self.apply(node, ApplyJob::Replay(to)),
+            Effect::Send { to, message } => {
+                let to = self.index(&to);
+                self.send(node, to, message);
+            }
+            Effect::Follow { master, hello } => {
+                let master = self.index(&master);
+                self.checkers.follows(node, &self.nodes[node], &hello);
+                self.nodes[node].process_mut().install = 0;
+                self.open_stream(node, master, hello);
+            }
+            Effect::Unfollow => {
+                self.nodes[node].process_mut().install = 0;
+                self.close_upstream(node);
+            }
+            Effect::Unlink { node: replica } => {
+                let replica = self.index(&replica);
+                self.close_downstream(node, replica);
+            }
+            Effect::ReadLog {
+                to,
+                after,
+                bytes_max,
+            } => {
+                let entries = self.nodes[node].disk.written.log.read(after, bytes_max);
+                let event = Event::LogRead { to, after, entries };
+                let at = self.plan.write.draw(&mut self.random) + 20;
+                self.after(at, Happening::Report { node, life, event });
+            }
+            Effect::Install { master, epoch: _ } => {
+                let master = self.index(&master);
+                let install = self.name();
+                self.nodes[node].process_mut().install = install;
+                let at = self.random.between((500, 20_000));
+                self.after(
+                    at,
+                    Happening::InstallStarts {
+                        node,
+                        life,
+                        install,
+                        master,
+                    },
+                );
+            }
+            Effect::Filled => {
+                let at = self.plan.keeper.draw(&mut self.random);
+                let fillings = self.nodes[node].disk.fillings;
+                self.after(at, Happening::StoreFilled { node, fillings });
+            }
+            Effect::Claim { epoch, version } => self.claim(node, epoch, version),
+            Effect::Role(role) => self.role(node, &role),
+            Effect::Committed { sequence } => self.committed(node, sequence),
+            Effect::Lease { held } => self.lease(node, held),
+            Effect::Note(_) => {}
+        }
+    }
+
+    fn send(&mut self, from: usize, to: usize, message: Message) {
+        self.checkers.sends(from, to, &self.nodes[from], &message);
+        match message {
+            Message::Ask(_)
+            | Message::AskAnswer(_)
+            | Message::Promise { .. }
+            | Message::PromiseAnswer(_) => {
+                self.send_unary(from, to, message);
+            }
+            Message::Hello(_) | Message::Appended(_) => self.send_up(from, to, message),
+            Message::Entries(_)
+            | Message::Truncate { .. }
+            | Message::TakeSnapshot { .. }
+            | Message::Refused { .. } => self.send_down(from, to, message),
+        }
+    }
+
+    fn role(&mut self, node: usize, role: &Role) {
+        if matches!(role, Role::Master { .. }) {
+            self.figures.masters += 1;
+        } else {
+            let process = self.nodes[node].process_mut();
+            process.proposals.clear();
+            process.answerable.clear();
+        }
+        self.checkers.role(node, &self.nodes[node], role);
+    }
+
+    /// A disk that is slow takes longer for everything.
+    fn disk_delay(&mut self, node: usize, us: u64) -> u64 {
+        if self.nodes[node].slow_disk_until_us > self.now_us {
+            us * 60
+        } else {
+            us
+        }
+    }
+
+    fn write(&mut self, node: usize, operation: LogOperation) {
+        self.nodes[node]
+            .process_mut()
+            .writer
+            .queue
+            .push_back(operation);
+        self.write_group(node);
+    }
+
+    /// Whatever waits goes into one group.
+    fn write_group(&mut self, node: usize) {
+        let process = self.nodes[node].process_mut();
+        let life = process.life;
+        let writer = &mut process.writer;
+        if writer.busy || writer.queue.is_empty() {
+            return;
+        }
+        writer.busy = true;
+        writer.group = writer.queue.drain(..).collect();
+        let at = self.plan.write.draw(&mut self.random);
+        let at = self.disk_delay(node, at);
+        self.after(at, Happening::Written { node, life });
+    }
+
+    /// The operating system has it.
+    pub fn written(&mut self, node: usize, life: u64) {
+        if self.life(node) != Some(life) {
+            return;
+        }
+        let machine = &mut self.nodes[node];
+        let group = std::mem::take(&mut machine.process_mut().writer.group);
+        machine.disk.write(&group);
+        let cut = group
+            .iter()
+            .any(|operation| matches!(operation, LogOperation::Truncate(_)));
+        let event = Event::Logged {
+            appended: machine.disk.written.log.last(),
+            durable: machine.disk.durable.log.last(),
+        };
+        let at = self.plan.sync_delay.draw(&mut self.random);
+        let at = self.disk_delay(node, at);
+        self.after(at, Happening::Synced { node, life });
+        if !cut && self.random.chance(500_000) {
+            self.deliver(node, event);
+        }
+    }
+
+    /// The platter has it.
+    pub fn synced(&mut self, node: usize, life: u64) {
+        if self.life(node) != Some(life) {
+            return;
+        }
+        let mut reports = Vec::new();
+        let machine = &mut self.nodes[node];
+        machine.disk.sync(self.plan.logged_after_cut, &mut reports);
+        machine.process_mut().writer.busy = false;
+        self.write_group(node);
+        for event in reports {
+            if self.life(node) != Some(life) {
+                return;
+            }
+            self.deliver(node, event);
+        }
+    }
+
+    fn apply(&mut self, node: usize, job: ApplyJob) {
+        self.nodes[node].process_mut().applier.queue.push_back(job);
+        self.apply_next(node);
+    }
+
+    fn apply_next(&mut self, node: usize) {
+        let process = self.nodes[node].process_mut();
+        let life = process.life;
+        if process.applier.busy || process.applier.queue.is_empty() {
+            return;
+        }
+        process.applier.busy = true;
+        let at = self.plan.apply.draw(&mut self.random);
+        self.after(at, Happening::Applied { node, life });
+    }
+
+    /// The store has the next job's entries.
+    pub fn applied(&mut self, node: usize, life: u64) {
+        if self.life(node) != Some(life) {
+            return;
+        }
+        if self.nodes[node].paused() {
+            self.after(5_000, Happening::Applied { node, life });
+            return;
+        }
+        let process = self.nodes[node].process_mut();
+        process.applier.busy = false;
+        let Some(job) = process.applier.queue.pop_front() else {
+            return;
+        };
+        let machine = &mut self.nodes[node];
+        let entries = match job {
+            ApplyJob::Entries(entries) => entries,
+            ApplyJob::Replay(to) => {
+                let after = machine.disk.store.applied;
+                let mut entries = machine.disk.durable.log.read(after, usize::MAX);
+                entries.retain(|entry| entry.position.sequence <= to);
+                if entries
+                    .last()
+                    .is_none_or(|last| last.position.sequence != to)
+                {
+                    let text = format!("{} cannot replay up to {to}", machine.name);
+                    self.checkers.fail("replay", &text);
+                    return;
+                }
+                entries
+            }
+        };
+        self.checkers.applies(node, &mut self.nodes[node], &entries);
+        let sequence = self.nodes[node].disk.store.applied;
+        self.apply_next(node);
+        self.deliver(node, Event::Applied { sequence });
+    }
+
+    /// RocksDB flushes; the log behind it may go.
+    pub fn flush(&mut self, node: usize, life: u64) {
+        if self.life(node) != Some(life) {
+            return;
+        }
+        let at = self.random.between(self.plan.flush_every_us);
+        self.after(at, Happening::Flush { node, life });
+        let machine = &mut self.nodes[node];
+        if machine.paused() {
+            return;
+        }
+        machine.disk.flushed = machine.disk.store;
+        let first = machine
+            .disk
+            .flushed
+            .applied
+            .0
+            .saturating_sub(self.plan.retention)
+            + 1;
+        let first = replicamq_quorum::Sequence(first);
+        if first > machine.disk.durable.log.first() {
+            machine.disk.trim(first);
+            machine.process_mut().given.trim(first);
+            self.deliver(node, Event::LogTrimmed { first });
+        }
+    }
+
+    /// The first chunk is asked for: the master makes a checkpoint of what it has applied.
+    pub fn install_starts(&mut self, node: usize, life: u64, install: u64, master: usize) {
+        if self.life(node) != Some(life) || self.nodes[node].process_mut().install != install {
+            return;
+        }
+        let open = self.network.passes(node, master) && self.network.passes(master, node);
+        let source = &self.nodes[master];
+        let serves = source.process.as_ref().filter(|process| {
+            open && process.inbox.is_none()
+                && matches!(
+                    process.quorum.role(),
+                    Role::Master { .. } | Role::Rising { .. }
+                )
+        });
+        let Some(serves) = serves else {
+            self.install_failed(node, master);
+            return;
+        };
+        let state = source.disk.store;
+        let mut history = serves.given.history().clone();
+        history.truncate(state.applied);
+        let checkpoint = Checkpoint {
+            state,
+            last: serves.given.position(state.applied).unwrap_or_default(),
+            history,
+        };
+        let from = (master, serves.life);
+        let at = self.random.between((1_000, 300_000));
+        let checkpoint = Box::new(checkpoint);
+        self.after(
+            at,
+            Happening::InstallEnds {
+                node,
+                life,
+                install,
+                from,
+                checkpoint,
+            },
+        );
+    }
+
+    /// The last chunk is here: it takes the place of the store, and the process starts again.
+    pub fn install_ends(
+        &mut self,
+        (node, life, install): (usize, u64, u64),
+        from: (usize, u64),
+        checkpoint: &Checkpoint,
+    ) {
+        if self.life(node) != Some(life) || self.nodes[node].process_mut().install != install {
+            return;
+        }
+        let (master, master_life) = from;
+        let open = self.network.passes(node, master) && self.network.passes(master, node);
+        if !open || self.life(master) != Some(master_life) || self.nodes[node].paused() {
+            self.install_failed(node, master);
+            return;
+        }
+        self.figures.installs += 1;
+        let name = &self.nodes[node].name;
+        self.trace
+            .line(self.now_us, || format!("{name} installs {checkpoint:?}"));
+        self.end_process(node, false);
+        let machine = &mut self.nodes[node];
+
+        machine.disk.install(checkpoint);
+        self.checkers.installed(node, &self.nodes[node]);
+        let at = self.random.between((1_000, 200_000));
+        self.after(at, Happening::Start { node });
+    }
+
+    /// The transfer broke off, and with it the stream.
+    fn install_failed(&mut self, node: usize, master: usize) {
+        self.nodes[node].process_mut().install = 0;
+        let upstream = self.nodes[node].process_mut().upstream;
+        if upstream.is_some_and(|(_, to)| to == master) {
+            self.close_upstream(node);
+            let master = self.nodes[master].name.clone();
+            self.deliver(node, Event::Unlinked { node: master });
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Doing harm, within what the promises allow.
+
+use replicamq_quorum::{Effect, Message, Role};
+
+use crate::disk::Filled;
+use crate::plan::{FAULTS, Fault};
+use crate::world::{Happening, Phase, World};
+
+/// A process that will die at its next effect of a kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Ambush {
+    kind: u64,
+    /// Dies before it is carried out, or after.
+    before: bool,
+    power: bool,
+}
+
+const KINDS: u64 = 14;
+
+fn kind(effect: &Effect) -> Option<u64> {
+    Some(match effect {
+        Effect::Append(_) => 0,
+        Effect::Truncate { .. } => 1,
+        Effect::StorePromise { .. } => 2,
+        Effect::Send {
+            message: Message::Promise { .. },
+            ..
+        } => 3,
+        Effect::Send {
+            message: Message::PromiseAnswer(_),
+            ..
+        } => 4,
+        Effect::Send {
+            message: Message::Appended(_),
+            ..
+        } => 5,
+        Effect::Follow { .. } => 6,
+        Effect::Install { .. } => 7,
+        Effect::Filled => 8,
+        Effect::Claim { .. } => 9,
+        Effect::Role(Role::Rising { .. }) => 10,
+        Effect::Role(Role::Master { .. }) => 11,
+        Effect::Committed { .. } => 12,
+        Effect::Replay { .. } => 13,
+        _ => return None,
+    })
+}
+
+impl World {
+    /// The next fault.
+    pub fn fault_round(&mut self) {
+        if self.phase != Phase::Faulty {
+            return;
+        }
+        let at = self.random.between(self.plan.fault_every_us);
+        self.after(at, Happening::Fault);
+        let kinds = self.plan.faults.clone();
+        let fault = self.random.pick(&kinds);
+        self.figures.faults += 1;
+        self.trace.line(self.now_us, || format!("fault {fault:?}"));
+        debug_assert!(FAULTS.contains(&fault));
+        let node = self.victim();
+        let lasts = self.random.between(self.plan.fault_lasts_us);
+        match fault {
+            Fault::Kill => self.crash(node, false),
+            Fault::PowerLoss => self.crash(node, true),
+            Fault::Blackout => {
+                for node in 0..self.nodes.len() {
+                    self.crash(node, true);
+                }
+            }
+            Fault::Pause => self.pause(node, lasts),
+            Fault::Partition => self.partition(node, lasts),
+            Fault::OneWay => {
+                let to = self.random.index(self.nodes.len());
+                if to != node {
+                    self.cut(node, to, lasts);
+                }
+            }
+            Fault::KeeperCut => self.cut_keeper(node, lasts),
+            Fault::KeeperOutage => {
+                for node in 0..self.nodes.len() {
+                    self.cut_keeper(node, lasts);
+                }
+            }
+            Fault::SessionExpired => self.expire_any_session(),
+            Fault::StreamBreak => self.break_any_stream(),
+            Fault::SlowDisk => self.nodes[node].slow_disk_until_us = self.now_us + lasts,
+            Fault::Wipe => self.wipe(node),
+            Fault::Ambush => {
+                self.ambush = Some(Ambush {
+                    kind: self.random.below(KINDS),
+                    before: self.random.chance(500_000),
+                    power: self.plan.faults.contains(&Fault::PowerLoss)
+                        && self.random.chance(500_000),
+                });
+            }
+        }
+    }
+
+    /// Any node; the master more often.
+    fn victim(&mut self) -> usize {
+        let any = self.random.index(self.nodes.len());
+        if self.random.chance(400_000) {
+            return self.master().unwrap_or(any);
+        }
+        any
+    }
+
+    fn partition(&mut self, node: usize, lasts: u64) {
+        let alone = self.random.chance(500_000);
+        for other in 0..self.nodes.len() {
+            if other != node && (alone || self.random.chance(500_000)) {
+                self.cut(node, other, lasts);
+                self.cut(other, node, lasts);
+            }
+        }
+        if self.random.chance(300_000) {
+            self.cut_keeper(node, lasts);
+        }
+    }
+
+    fn cut(&mut self, from: usize, to: usize, lasts: u64) {
+        let (a, b) = (&self.nodes[from].name, &self.nodes[to].name);
+        self.trace
+            .line(self.now_us, || format!("cut {a} to {b} for {lasts} us"));
+        self.set_cut(from, to, true);
+        self.after(lasts, Happening::CutEnds { from, to });
+    }
+
+    fn cut_keeper(&mut self, node: usize, lasts: u64) {
+        let name = &self.nodes[node].name;
+        self.trace.line(self.now_us, || {
+            format!("cut {name} from the keeper for {lasts} us")
+        });
+        self.set_keeper_cut(node, true);
+        self.after(lasts, Happening::KeeperCutEnds { node });
+    }
+
+    fn pause(&mut self, node: usize, lasts: u64) {
+        if self.nodes[node].process.is_none() || self.nodes[node].paused() {
+            return;
+        }
+        let name = &self.nodes[node].name;
+        self.trace
+            .line(self.now_us, || format!("{name} stops for {lasts} us"));
+        let process = self.nodes[node].process_mut();
+        process.inbox = Some(std::collections::VecDeque::new());
+        let life = process.life;
+        self.keeper_silent(node);
+        self.after(lasts, Happening::Resume { node, life });
+    }
+
+    /// A process dies, and comes back some time later.
+    pub fn crash(&mut self, node: usize, power: bool) {
+        if self.nodes[node].process.is_none() {
+            return;
+        }
+        let name = &self.nodes[node].name;
+        self.trace
+            .line(self.now_us, || format!("{name} dies, power lost: {power}"));
+        self.end_process(node, power);
+        let at = self.random.between((20_000, 3_000_000));
+        self.after(at, Happening::Start { node });
+    }
+
+    /// A process ends: what is in memory is gone.
+    pub fn end_process(&mut self, node: usize, power: bool) {
+        let Some(process) = self.nodes[node].process.take() else {
+            return;
+        };
+        let mut writer = process.writer;
+        for operation in writer.group.into_iter().rev() {
+            writer.queue.push_front(operation);
+        }
+        let machine = &mut self.nodes[node];
+        machine.powerless = power;
+        if power {
+            machine.disk.lost_power(&mut self.random);
+        } else {
+            machine.disk.killed(&mut self.random, writer.queue);
+        }
+        let name = &machine.name;
+        let (last, applied) = (machine.disk.durable.log.last(), machine.disk.store.applied);
+        self.trace.line(self.now_us, || {
+            format!("{name} left {last}, applied {applied}")
+        });
+        self.checkers.ended(node, &self.nodes[node]);
+        self.break_streams_of(node, process.life, power);
+        self.keeper_silent(node);
+    }
+
+    /// A store is lost, if a quorum of whole ones remains.
+    fn wipe(&mut self, node: usize) {
+        let whole = |world: &Self, node: usize| !world.nodes[node].disk.lost;
+        let others = (0..self.nodes.len())
+            .filter(|&other| other != node && whole(self, other))
+            .count();
+        if others < self.nodes.len() / 2 + 1 {
+            return;
+        }
+        self.end_process(node, true);
+        let damaged = self.random.chance(300_000);
+        let store_id = self.name();
+        let disk = &mut self.nodes[node].disk;
+        if damaged {
+            disk.damage();
+        } else {
+            disk.wipe(store_id);
+            self.checkers.wiped(node);
+            // The server may know that its store is new, or learn it from ZooKeeper.
+            if self.random.chance(500_000) {
+                self.nodes[node].disk.filled = Filled::No;
+            }
+        }
+        let name = &self.nodes[node].name;
+        self.trace.line(self.now_us, || {
+            format!("{name} lost its store, damaged: {damaged}")
+        });
+        let at = self.random.between((1_000, 2_000_000));
+        self.after(at, Happening::Start { node });
+    }
+
+    /// Whether the process dies at this effect; the effect may be its last deed.
+    pub fn ambushed(&mut self, node: usize, effect: &Effect) -> bool {
+        let Some(ambush) = self
+            .ambush
+            .filter(|ambush| Some(ambush.kind) == kind(effect))
+        else {
+            return false;
+        };
+        self.ambush = None;
+        if !ambush.before {
+            self.effect(node, effect.clone());
+        }
+        self.crash(node, ambush.power);
+        true
+    }
+
+    /// Faults are over.
+    pub fn heal(&mut self) {
+        let now_us = self.now_us;
+        self.trace.line(now_us, || "heal".to_owned());
+        self.phase = Phase::Healing { since_us: now_us };
+        self.ambush = None;
+        self.plan.unary_loss_ppm = 0;
+        self.plan.claim_answer_loss_ppm = 0;
+        for delay in [
+            &mut self.plan.unary,
+            &mut self.plan.stream,
+            &mut self.plan.keeper,
+        ] {
+            delay.slow_ppm = 0;
+        }
+        self.heal_network();
+        self.heal_keeper();
+        for node in 0..self.nodes.len() {
+            self.nodes[node].slow_disk_until_us = now_us;
+            if let Some(life) = self.life(node).filter(|_| self.nodes[node].paused()) {
+                self.at(now_us, Happening::Resume { node, life });
+            }
+            self.at(now_us, Happening::Start { node });
+        }
+        self.after(50_000, Happening::Look);
+    }
+}

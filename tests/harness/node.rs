@@ -1,0 +1,128 @@
+//! A simulated machine: its disk, and the process on it while it lives.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use replicamq_quorum::{Entry, Event, NodeId, Quorum, Sequence};
+
+use crate::disk::{Disk, LogOperation};
+use crate::keeper::KeeperClient;
+use crate::log::Log;
+use crate::network::StreamId;
+
+/// A machine.
+#[derive(Debug)]
+pub struct Node {
+    /// Its name.
+    pub name: NodeId,
+    /// Its preference.
+    pub weight: u32,
+    /// What survives.
+    pub disk: Disk,
+    /// What does not.
+    pub process: Option<Process>,
+    /// The machine is off: not even a refusal comes back.
+    pub powerless: bool,
+    /// The disk is slow until then.
+    pub slow_disk_until_us: u64,
+}
+
+/// A clock that starts with its process and runs a little fast or slow.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    /// When it started.
+    pub started_us: u64,
+    /// Millionths of a second that it counts in a second.
+    pub rate_ppm: u64,
+}
+
+impl Clock {
+    /// What it shows.
+    pub fn now_ms(&self, now_us: u64) -> u64 {
+        (now_us - self.started_us) * self.rate_ppm / 1_000_000 / 1_000
+    }
+}
+
+/// The one thread that writes the log.
+#[derive(Debug, Default)]
+pub struct Writer {
+    /// Waits for the next group.
+    pub queue: VecDeque<LogOperation>,
+    /// Being written.
+    pub group: Vec<LogOperation>,
+    /// A group is under way.
+    pub busy: bool,
+}
+
+/// What the store was asked to do.
+#[derive(Debug)]
+pub enum ApplyJob {
+    /// These entries.
+    Entries(Vec<Entry>),
+    /// From the log, up to here.
+    Replay(Sequence),
+}
+
+/// The thread that applies.
+#[derive(Debug, Default)]
+pub struct Applier {
+    /// In order.
+    pub queue: VecDeque<ApplyJob>,
+    /// One is under way.
+    pub busy: bool,
+}
+
+/// A batch that a client waits for.
+#[derive(Debug, Clone, Copy)]
+pub struct Proposal {
+    /// Its place.
+    pub sequence: Sequence,
+    /// Its name.
+    pub id: u64,
+    /// When it came.
+    pub at_us: u64,
+}
+
+/// A process.
+#[derive(Debug)]
+pub struct Process {
+    /// Tells processes apart.
+    pub life: u64,
+    /// What is tested.
+    pub quorum: Quorum,
+    /// Its time.
+    pub clock: Clock,
+    /// Stopped: what comes meanwhile waits here.
+    pub inbox: Option<VecDeque<Event>>,
+    /// Everything given to the log, in the order of the effects.
+    pub given: Log,
+    /// The log's thread.
+    pub writer: Writer,
+    /// The store's thread.
+    pub applier: Applier,
+    /// Our stream to a master, and which node that is.
+    pub upstream: Option<(StreamId, usize)>,
+    /// The replicas' streams to us.
+    pub downstreams: BTreeMap<usize, StreamId>,
+    /// Our end of ZooKeeper.
+    pub keeper: KeeperClient,
+    /// Not yet committed.
+    pub proposals: VecDeque<Proposal>,
+    /// Committed, not yet answered for want of a lease.
+    pub answerable: VecDeque<Proposal>,
+    /// A checkpoint under way; a later one takes its place.
+    pub install: u64,
+}
+
+impl Node {
+    /// Whether its process is stopped.
+    pub fn paused(&self) -> bool {
+        self.process
+            .as_ref()
+            .is_some_and(|process| process.inbox.is_some())
+    }
+
+    /// Its process, where it is known to live.
+    pub fn process_mut(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the caller saw it alive")
+    }
+}

@@ -1,0 +1,242 @@
+//! What a seed means: the cluster's shape and which faults it meets.
+//!
+//! Each seed switches on a subset of the faults (swarm testing): a bug that
+//! needs one kind often hides where all kinds come at once.
+
+use replicamq_quorum::{Copy, Limits, SyncMode};
+
+use crate::random::Random;
+
+/// What can go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// kill -9: what was written survives.
+    Kill,
+    /// Power loss: what was not synced may be lost.
+    PowerLoss,
+    /// Power loss of every node at once.
+    Blackout,
+    /// SIGSTOP, and SIGCONT later.
+    Pause,
+    /// A node is cut from some others, both ways.
+    Partition,
+    /// A node does not reach another, but is reached.
+    OneWay,
+    /// A node does not reach ZooKeeper.
+    KeeperCut,
+    /// Nobody reaches ZooKeeper.
+    KeeperOutage,
+    /// ZooKeeper forgets a session that lives.
+    SessionExpired,
+    /// A stream breaks, for no reason.
+    StreamBreak,
+    /// A disk becomes slow.
+    SlowDisk,
+    /// A store is emptied or damaged, and the node restarted.
+    Wipe,
+    /// The process dies right at a certain effect.
+    Ambush,
+}
+
+/// All of them.
+pub const FAULTS: [Fault; 13] = [
+    Fault::Kill,
+    Fault::PowerLoss,
+    Fault::Blackout,
+    Fault::Pause,
+    Fault::Partition,
+    Fault::OneWay,
+    Fault::KeeperCut,
+    Fault::KeeperOutage,
+    Fault::SessionExpired,
+    Fault::StreamBreak,
+    Fault::SlowDisk,
+    Fault::Wipe,
+    Fault::Ambush,
+];
+
+/// A delay: mostly in `usual_us`, sometimes in `slow_us`.
+#[derive(Debug, Clone, Copy)]
+pub struct Delay {
+    /// Mostly.
+    pub usual_us: (u64, u64),
+    /// So often in a million it is slow.
+    pub slow_ppm: u32,
+    /// Sometimes.
+    pub slow_us: (u64, u64),
+}
+
+impl Delay {
+    /// One of them.
+    pub fn draw(&self, random: &mut Random) -> u64 {
+        if random.chance(self.slow_ppm) {
+            random.between(self.slow_us)
+        } else {
+            random.between(self.usual_us)
+        }
+    }
+}
+
+/// What a seed means.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Voters.
+    pub replicas: usize,
+    /// What a commit waits for.
+    pub sync: SyncMode,
+    /// Small, so that every bound is met.
+    pub limits: Limits,
+    /// How long faults come.
+    pub faults_us: u64,
+    /// Which.
+    pub faults: Vec<Fault>,
+    /// The time between two.
+    pub fault_every_us: (u64, u64),
+    /// How long one lasts.
+    pub fault_lasts_us: (u64, u64),
+    /// `Ask` and `Promise`, each way.
+    pub unary: Delay,
+    /// Lost, in a million.
+    pub unary_loss_ppm: u32,
+    /// Delivered twice, in a million.
+    pub unary_twice_ppm: u32,
+    /// A message on a stream.
+    pub stream: Delay,
+    /// To ZooKeeper, or back.
+    pub keeper: Delay,
+    /// An answer of ZooKeeper to a claim is lost, in a million.
+    pub claim_answer_loss_ppm: u32,
+    /// ZooKeeper's session timeout.
+    pub session_us: u64,
+    /// Writing to the operating system.
+    pub write: Delay,
+    /// Syncing.
+    pub sync_delay: Delay,
+    /// Applying.
+    pub apply: Delay,
+    /// The store is flushed so often.
+    pub flush_every_us: (u64, u64),
+    /// Entries of the log that are kept behind the flushed point.
+    pub retention: u64,
+    /// The log reports where it is after a cut, too.
+    pub logged_after_cut: bool,
+    /// Between two ticks.
+    pub tick_us: (u64, u64),
+    /// How far a clock's rate may be off, in a million.
+    pub skew_ppm: u64,
+    /// Between two rounds of the client.
+    pub propose_every_us: (u64, u64),
+    /// Batches in a round.
+    pub burst_max: u64,
+    /// Bytes of a batch.
+    pub batch_bytes_max: u64,
+}
+
+impl Plan {
+    /// What this seed means.
+    #[must_use]
+    pub fn draw(random: &mut Random) -> Self {
+        let replicas = random.pick(&[3, 3, 3, 3, 3, 3, 3, 5, 5, 1]);
+        let mut faults: Vec<Fault> = FAULTS
+            .into_iter()
+            .filter(|_| random.chance(400_000))
+            .collect();
+        // In quorum_mem the promise holds against the loss of processes, not of power.
+        let in_memory = random.chance(60_000);
+        if in_memory {
+            faults.retain(|fault| !matches!(fault, Fault::PowerLoss | Fault::Blackout));
+        }
+        // Nobody notices a death but by silence: then a lease is exclusive.
+        if random.chance(120_000) {
+            faults.retain(|fault| {
+                matches!(
+                    fault,
+                    Fault::Pause
+                        | Fault::Partition
+                        | Fault::KeeperCut
+                        | Fault::SlowDisk
+                        | Fault::OneWay
+                )
+            });
+        }
+        if faults.is_empty() {
+            faults.push(Fault::Partition);
+        }
+        let sync = if in_memory {
+            SyncMode {
+                local: Copy::Memory,
+                remote: Copy::Memory,
+            }
+        } else {
+            SyncMode::QUORUM_DISK
+        };
+        let busy = random.between((150_000, 1_500_000));
+        Self {
+            replicas,
+            sync,
+            limits: limits(random),
+            faults_us: random.between((3_000_000, 12_000_000)),
+            faults,
+            fault_every_us: (busy / 3, busy),
+            fault_lasts_us: (20_000, random.pick(&[400_000, 1_500_000, 4_000_000])),
+            unary: delay(random, (80, 900)),
+            unary_loss_ppm: random.pick(&[0, 0, 10_000, 150_000]),
+            unary_twice_ppm: random.pick(&[0, 10_000, 100_000]),
+            stream: delay(random, (60, 700)),
+            keeper: delay(random, (300, 4_000)),
+            claim_answer_loss_ppm: random.pick(&[0, 0, 50_000, 300_000]),
+            session_us: random.pick(&[2_000_000, 4_000_000]),
+            write: delay(random, (5, 80)),
+            sync_delay: delay(random, (100, 2_500)),
+            apply: delay(random, (10, 1_500)),
+            flush_every_us: random.pick(&[
+                (10_000, 60_000),
+                (200_000, 900_000),
+                (5_000_000, 9_000_000),
+            ]),
+            retention: random.pick(&[0, 5, 60, 400, u64::MAX]),
+            logged_after_cut: random.chance(500_000),
+            tick_us: (10_000, 25_000),
+            skew_ppm: random.pick(&[0, 1_000, 60_000]),
+            propose_every_us: random.pick(&[(1_000, 9_000), (10_000, 60_000)]),
+            burst_max: random.pick(&[1, 3, 8]),
+            batch_bytes_max: random.pick(&[16, 200, 900]),
+        }
+    }
+
+    /// Whether nodes learn of each other's death by silence alone.
+    #[must_use]
+    pub fn silent(&self) -> bool {
+        self.faults.iter().all(|fault| {
+            matches!(
+                fault,
+                Fault::Pause
+                    | Fault::Partition
+                    | Fault::KeeperCut
+                    | Fault::SlowDisk
+                    | Fault::OneWay
+            )
+        })
+    }
+}
+
+fn delay(random: &mut Random, usual_us: (u64, u64)) -> Delay {
+    Delay {
+        usual_us,
+        slow_ppm: random.pick(&[0, 1_000, 20_000]),
+        slow_us: (5_000, random.pick(&[30_000, 300_000])),
+    }
+}
+
+fn limits(random: &mut Random) -> Limits {
+    if random.chance(300_000) {
+        return Limits::default();
+    }
+    Limits {
+        tail_bytes_max: random.pick(&[300, 3_000, 30_000]),
+        pipeline_bytes_max: random.pick(&[1_000, 20_000]),
+        ship_bytes_max: random.pick(&[400, 4_000, 40_000]),
+        message_bytes_max: random.pick(&[100, 1_000, 10_000]),
+        ..Limits::default()
+    }
+}

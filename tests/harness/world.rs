@@ -1,0 +1,525 @@
+//! The world: nodes, what lies between them, and one queue of happenings.
+//!
+//! It runs the real state machines of `replicamq-quorum`: it gives them events,
+//! carries out their effects, and lets the checkers look after every step.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+
+use replicamq_quorum::{Config, Effect, Event, Message, NodeId, Quorum};
+
+use crate::checkers::Checkers;
+use crate::disk::Disk;
+use crate::keeper::{Claim, KeeperClient, KeeperService};
+use crate::network::{End, Network, StreamId};
+use crate::node::{Applier, Clock, Node, Process, Writer};
+use crate::plan::Plan;
+use crate::random::Random;
+use crate::trace::Trace;
+
+/// What will happen.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each is explained where it is handled")]
+pub enum Happening {
+    Start {
+        node: usize,
+    },
+    Tick {
+        node: usize,
+        life: u64,
+    },
+    Resume {
+        node: usize,
+        life: u64,
+    },
+    Unary {
+        from: usize,
+        to: usize,
+        message: Message,
+    },
+    StreamOpens {
+        id: StreamId,
+    },
+    StreamArrives {
+        id: StreamId,
+        end: End,
+    },
+    StreamBreaks {
+        id: StreamId,
+        end: End,
+    },
+    Written {
+        node: usize,
+        life: u64,
+    },
+    Synced {
+        node: usize,
+        life: u64,
+    },
+    Applied {
+        node: usize,
+        life: u64,
+    },
+    Flush {
+        node: usize,
+        life: u64,
+    },
+    Report {
+        node: usize,
+        life: u64,
+        event: Event,
+    },
+    InstallStarts {
+        node: usize,
+        life: u64,
+        install: u64,
+        master: usize,
+    },
+    InstallEnds {
+        node: usize,
+        life: u64,
+        install: u64,
+        from: (usize, u64),
+        checkpoint: Box<crate::disk::Checkpoint>,
+    },
+    StoreFilled {
+        node: usize,
+        fillings: u64,
+    },
+    KeeperConnect {
+        node: usize,
+        life: u64,
+    },
+    KeeperRead {
+        node: usize,
+        life: u64,
+    },
+    KeeperSays {
+        node: usize,
+        life: u64,
+        event: Event,
+    },
+    KeeperLost {
+        node: usize,
+        life: u64,
+    },
+    SessionExpires {
+        session: u64,
+        since_us: u64,
+    },
+    Claim(Claim),
+    ClaimAnswered {
+        claim: Claim,
+        won: bool,
+    },
+    ClaimReread(Claim),
+    Propose,
+    Fault,
+    CutEnds {
+        from: usize,
+        to: usize,
+    },
+    KeeperCutEnds {
+        node: usize,
+    },
+    Heal,
+    Look,
+}
+
+struct Scheduled {
+    at_us: u64,
+    order: u64,
+    happening: Happening,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at_us, self.order) == (other.at_us, other.order)
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at_us, self.order).cmp(&(other.at_us, other.order))
+    }
+}
+
+/// What the run must do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Faults come.
+    Faulty,
+    /// They stopped: a master must come, and commit.
+    Healing {
+        /// Since when.
+        since_us: u64,
+    },
+    /// The client is done: all nodes must come to the same log.
+    Joining {
+        /// When the faults stopped.
+        since_us: u64,
+    },
+    /// It is over.
+    Done,
+}
+
+/// Figures of a run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Figures {
+    /// Steps of state machines.
+    pub steps: u64,
+    /// Batches proposed.
+    pub proposed: u64,
+    /// Batches acknowledged.
+    pub acknowledged: u64,
+    /// Faults.
+    pub faults: u64,
+    /// Masters.
+    pub masters: u64,
+    /// Checkpoints installed.
+    pub installs: u64,
+    /// From the end of the faults to the same log everywhere.
+    pub recovered_us: u64,
+}
+
+/// A whole cluster.
+pub struct World {
+    /// What the seed means.
+    pub plan: Plan,
+    /// Chance.
+    pub random: Random,
+    /// The time.
+    pub now_us: u64,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    order: u64,
+    /// The machines.
+    pub nodes: Vec<Node>,
+    /// What lies between them.
+    pub network: Network,
+    /// ZooKeeper.
+    pub keeper: KeeperService,
+    /// Who looks.
+    pub checkers: Checkers,
+    /// What happened.
+    pub trace: Trace,
+    /// Where we are.
+    pub phase: Phase,
+    /// How it went.
+    pub figures: Figures,
+    /// Names processes, stores, batches and checkpoints.
+    names: u64,
+    /// The next effect at which a process dies.
+    pub ambush: Option<crate::faults::Ambush>,
+    /// Where each node's name is found.
+    by_name: BTreeMap<NodeId, usize>,
+    effects: Vec<Effect>,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World")
+            .field("now_us", &self.now_us)
+            .field("phase", &self.phase)
+            .field("nodes", &self.nodes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// The cluster of this seed, every node about to start for the first time.
+    #[must_use]
+    pub fn new(seed: u64, text: bool) -> Self {
+        let mut random = Random::new(seed);
+        let plan = Plan::draw(&mut random);
+        let mut world = Self {
+            network: Network::new(plan.replicas),
+            keeper: KeeperService::new(plan.replicas),
+            checkers: Checkers::new(plan.replicas),
+            trace: Trace::new(text),
+            now_us: 0,
+            queue: BinaryHeap::new(),
+            order: 0,
+            nodes: Vec::new(),
+            phase: Phase::Faulty,
+            figures: Figures::default(),
+            names: 0,
+            ambush: None,
+            by_name: BTreeMap::new(),
+            effects: Vec::new(),
+            plan,
+            random,
+        };
+        let plan = format!("{:?}", world.plan);
+        world.trace.line(0, || plan);
+        for node in 0..world.plan.replicas {
+            let name = NodeId::new(&format!("n{}", node + 1));
+            let store_id = world.name();
+            world.by_name.insert(name.clone(), node);
+            let weight = world.random.pick(&[1, 1, 1, 5]);
+            world.nodes.push(Node {
+                name,
+                weight,
+                disk: Disk::new(store_id),
+                process: None,
+                powerless: false,
+                slow_disk_until_us: 0,
+            });
+            let at = world.random.between((0, 400_000));
+            world.after(at, Happening::Start { node });
+        }
+        world.after(1_000_000, Happening::Propose);
+        world.after(1_200_000, Happening::Fault);
+        world.after(1_200_000 + world.plan.faults_us, Happening::Heal);
+        world
+    }
+
+    /// A number that nothing else has.
+    pub fn name(&mut self) -> u64 {
+        self.names += 1;
+        self.names
+    }
+
+    /// Schedules.
+    pub fn at(&mut self, at_us: u64, happening: Happening) {
+        let order = self.order;
+        self.order += 1;
+        self.queue.push(Reverse(Scheduled {
+            at_us: at_us.max(self.now_us),
+            order,
+            happening,
+        }));
+    }
+
+    /// Schedules, from now.
+    pub fn after(&mut self, us: u64, happening: Happening) {
+        self.at(self.now_us + us, happening);
+    }
+
+    /// Runs until it is over or a checker objects.
+    pub fn run(&mut self) {
+        while self.phase != Phase::Done && self.checkers.violation().is_none() {
+            let Some(Reverse(next)) = self.queue.pop() else {
+                self.checkers.fail("liveness", "nothing is left to happen");
+                return;
+            };
+            self.now_us = next.at_us;
+            self.happen(next.happening);
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Start { node } => self.start(node),
+            Happening::Tick { node, life } => self.tick(node, life),
+            Happening::Resume { node, life } => self.resume(node, life),
+            Happening::Unary { from, to, message } => self.unary_arrives(from, to, message),
+            Happening::StreamOpens { id } => self.stream_opens(id),
+            Happening::StreamArrives { id, end } => self.stream_arrives(id, end),
+            Happening::StreamBreaks { id, end } => self.stream_breaks(id, end),
+            Happening::Written { node, life } => self.written(node, life),
+            Happening::Synced { node, life } => self.synced(node, life),
+            Happening::Applied { node, life } => self.applied(node, life),
+            Happening::Flush { node, life } => self.flush(node, life),
+            Happening::Report { node, life, event } => {
+                if self.life(node) == Some(life) {
+                    self.deliver(node, event);
+                }
+            }
+            Happening::InstallStarts {
+                node,
+                life,
+                install,
+                master,
+            } => {
+                self.install_starts(node, life, install, master);
+            }
+            Happening::InstallEnds {
+                node,
+                life,
+                install,
+                from,
+                checkpoint,
+            } => {
+                self.install_ends((node, life, install), from, &checkpoint);
+            }
+            Happening::StoreFilled { node, fillings } => self.store_filled(node, fillings),
+            Happening::KeeperConnect { node, life } => self.keeper_connect(node, life),
+            Happening::KeeperRead { node, life } => self.keeper_read(node, life),
+            Happening::KeeperSays { node, life, event } => self.keeper_says(node, life, event),
+            Happening::KeeperLost { node, life } => self.keeper_lost(node, life),
+            Happening::SessionExpires { session, since_us } => {
+                self.session_expires(session, since_us);
+            }
+            Happening::Claim(claim) => self.claim_arrives(claim),
+            Happening::ClaimAnswered { claim, won } => self.claim_answered(claim, won),
+            Happening::ClaimReread(claim) => self.claim_reread(claim),
+            Happening::Propose => self.propose_round(),
+            Happening::Fault => self.fault_round(),
+            Happening::CutEnds { from, to } => self.set_cut(from, to, false),
+            Happening::KeeperCutEnds { node } => self.set_keeper_cut(node, false),
+            Happening::Heal => self.heal(),
+            Happening::Look => self.look(),
+        }
+    }
+
+    /// The process that lives there.
+    pub fn life(&self, node: usize) -> Option<u64> {
+        self.nodes[node]
+            .process
+            .as_ref()
+            .map(|process| process.life)
+    }
+
+    /// Where a name is found.
+    pub fn index(&self, name: &NodeId) -> usize {
+        self.by_name[name]
+    }
+
+    /// A process starts from what its disk holds.
+    pub fn start(&mut self, node: usize) {
+        if self.nodes[node].process.is_some() {
+            return;
+        }
+        self.nodes[node].powerless = false;
+        let life = self.name();
+        let rate_ppm =
+            1_000_000 - self.plan.skew_ppm + self.random.between((0, 2 * self.plan.skew_ppm));
+        let clock = Clock {
+            started_us: self.now_us,
+            rate_ppm,
+        };
+        let machine = &self.nodes[node];
+        let recovered = machine.disk.recovered();
+        let config = Config {
+            node: machine.name.clone(),
+            replicas: self.plan.replicas,
+            weight: machine.weight,
+            sync: self.plan.sync,
+            limits: self.plan.limits,
+        };
+        self.trace.line(self.now_us, || {
+            format!("{} starts: {recovered:?}", machine.name)
+        });
+        let process = Process {
+            life,
+            quorum: Quorum::new(config, &recovered, 0),
+            clock,
+            inbox: None,
+            given: machine.disk.durable.log.clone(),
+            writer: Writer::default(),
+            applier: Applier::default(),
+            upstream: None,
+            downstreams: BTreeMap::new(),
+            keeper: KeeperClient::default(),
+            proposals: VecDeque::new(),
+            answerable: VecDeque::new(),
+            install: 0,
+        };
+        self.nodes[node].process = Some(process);
+        self.checkers.started(node, &self.nodes[node]);
+        let at = self.random.between(self.plan.tick_us);
+        self.after(at, Happening::Tick { node, life });
+        let at = self.random.between((1_000, 30_000));
+        self.after(at, Happening::KeeperConnect { node, life });
+        let at = self.random.between(self.plan.flush_every_us);
+        self.after(at, Happening::Flush { node, life });
+    }
+
+    fn tick(&mut self, node: usize, life: u64) {
+        if self.life(node) != Some(life) {
+            return;
+        }
+        let at = self.random.between(self.plan.tick_us);
+        self.after(at, Happening::Tick { node, life });
+        if !self.nodes[node].paused() {
+            self.step(node, Event::Tick);
+        }
+    }
+
+    fn resume(&mut self, node: usize, life: u64) {
+        if self.life(node) != Some(life) {
+            return;
+        }
+        let inbox = self.nodes[node].process_mut().inbox.take();
+        let name = &self.nodes[node].name;
+        self.trace.line(self.now_us, || format!("{name} goes on"));
+        self.keeper_heard(node);
+        if self.random.chance(500_000) && self.life(node) == Some(life) {
+            self.step(node, Event::Tick);
+        }
+        for event in inbox.into_iter().flatten() {
+            if self.life(node) != Some(life) {
+                return;
+            }
+            self.step(node, event);
+        }
+    }
+
+    /// Gives an event to a node's process, now or when it goes on.
+    pub fn deliver(&mut self, node: usize, event: Event) {
+        let Some(process) = &mut self.nodes[node].process else {
+            return;
+        };
+        match &mut process.inbox {
+            Some(inbox) => inbox.push_back(event),
+            None => self.step(node, event),
+        }
+    }
+
+    /// One step of the real state machine.
+    fn step(&mut self, node: usize, event: Event) {
+        let now_us = self.now_us;
+        let Some(process) = &mut self.nodes[node].process else {
+            return;
+        };
+        let life = process.life;
+        let now_ms = process.clock.now_ms(now_us);
+        self.figures.steps += 1;
+        if event != Event::Tick {
+            let name = &self.nodes[node].name;
+            self.trace
+                .line(now_us, || format!("{name} {now_ms} <- {event:?}"));
+        }
+        let mut effects = std::mem::take(&mut self.effects);
+        let process = self.nodes[node].process_mut();
+        process.quorum.step(event, now_ms, &mut effects);
+        self.carry_out(node, life, &mut effects);
+        self.effects = effects;
+        self.effects.clear();
+    }
+
+    /// Carries out what a step wants done, and looks at what it left.
+    pub fn carry_out(&mut self, node: usize, life: u64, effects: &mut Vec<Effect>) {
+        for effect in effects.drain(..) {
+            if self.life(node) != Some(life) {
+                break;
+            }
+            let name = &self.nodes[node].name;
+            self.trace
+                .line(self.now_us, || format!("{name}     -> {effect:?}"));
+            if self.ambushed(node, &effect) {
+                break;
+            }
+            self.effect(node, effect);
+        }
+        if let Some(process) = &self.nodes[node].process {
+            let (last, durable, committed, applied) = process.quorum.positions();
+            for number in [last.sequence.0, durable.sequence.0, committed.0, applied.0] {
+                self.trace.fold(number);
+            }
+            self.checkers
+                .stepped(node, &self.nodes[node], self.plan.sync);
+            if self.plan.silent() && self.phase == Phase::Faulty {
+                self.checkers.leases(&self.nodes, self.now_us);
+            }
+        }
+    }
+}

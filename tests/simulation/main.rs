@@ -1,0 +1,130 @@
+//! A cluster under faults, from one seed: nothing acknowledged is lost, nobody
+//! commits beside the master, and all is well again when the faults stop.
+//!
+//! `cargo sim` runs a bounded batch; `SEEDS=100000 cargo sim` more of them,
+//! `FROM=5000` from another one on; `SEED=17 cargo sim` shows one seed's history.
+
+use std::env;
+use std::io::{self, Write as _};
+
+use replicamq_harness::simulation::{Outcome, report, simulate};
+
+/// As many as take a few seconds.
+const SEEDS: u64 = 400;
+/// Failures that are told before a batch gives up.
+const FAILURES_MAX: usize = 20;
+/// Lines of history that a failure shows.
+const LINES: usize = 150;
+/// A batch tells how far it is, this often.
+const PROGRESS_EVERY: u64 = 2_000;
+
+fn number(name: &str) -> Option<u64> {
+    let value = env::var(name).ok()?;
+    let Ok(number) = value.parse() else {
+        panic!("{name} is a number, not {value:?}");
+    };
+    Some(number)
+}
+
+fn tell(text: &str) {
+    writeln!(io::stderr(), "{text}").expect("the terminal takes a line");
+}
+
+#[test]
+fn a_seed_gives_one_history() {
+    for seed in 0..8 {
+        let (first, second) = (simulate(seed, true), simulate(seed, true));
+        assert_eq!(first.lines, second.lines, "seed {seed}");
+        assert_eq!(first.hash, second.hash, "seed {seed}");
+        assert_eq!(simulate(seed, false).simulated_us, first.simulated_us);
+    }
+}
+
+#[test]
+fn every_seed_keeps_the_promises() {
+    if let Some(seed) = number("SEED") {
+        let lines = number("LINES").map_or(usize::MAX, |lines| {
+            usize::try_from(lines).expect("as many lines as fit in memory")
+        });
+        tell(&report(seed, lines));
+        assert!(
+            simulate(seed, false).violation.is_none(),
+            "seed {seed} fails"
+        );
+        return;
+    }
+    let first = number("FROM").unwrap_or(0);
+    let seeds = number("SEEDS").unwrap_or(SEEDS);
+    let mut batch = Batch::default();
+    for seed in first..first + seeds {
+        batch.add(&simulate(seed, false));
+        if batch.failed.len() >= FAILURES_MAX {
+            break;
+        }
+        if (seed + 1 - first).is_multiple_of(PROGRESS_EVERY) {
+            tell(&batch.to_string());
+        }
+    }
+    tell(&batch.to_string());
+    if let Some(&seed) = batch.failed.first() {
+        panic!(
+            "{}\nall that failed: {:?}",
+            report(seed, LINES),
+            batch.failed
+        );
+    }
+}
+
+/// What a batch of seeds came to.
+#[derive(Debug, Default)]
+struct Batch {
+    seeds: u64,
+    failed: Vec<u64>,
+    steps: u64,
+    acknowledged: u64,
+    faults: u64,
+    masters: u64,
+    installs: u64,
+    simulated_us: u64,
+    recovered_us_max: u64,
+}
+
+impl Batch {
+    fn add(&mut self, outcome: &Outcome) {
+        let figures = outcome.figures;
+        self.seeds += 1;
+        self.steps += figures.steps;
+        self.acknowledged += figures.acknowledged;
+        self.faults += figures.faults;
+        self.masters += figures.masters;
+        self.installs += figures.installs;
+        self.simulated_us += outcome.simulated_us;
+        self.recovered_us_max = self.recovered_us_max.max(figures.recovered_us);
+        if let Some(violation) = &outcome.violation {
+            self.failed.push(outcome.seed);
+            tell(&format!(
+                "seed {} broke \"{}\": {}",
+                outcome.seed, violation.checker, violation.text
+            ));
+        }
+    }
+}
+
+impl std::fmt::Display for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} seeds, {} failed: {} steps, {} acknowledged, {} faults, {} masters, {} checkpoints, \
+             {} simulated minutes, slowest recovery {} ms",
+            self.seeds,
+            self.failed.len(),
+            self.steps,
+            self.acknowledged,
+            self.faults,
+            self.masters,
+            self.installs,
+            self.simulated_us / 60_000_000,
+            self.recovered_us_max / 1_000
+        )
+    }
+}
