@@ -136,7 +136,7 @@ async fn the_znode_of_a_process_that_crashed_is_waited_for() {
         .unwrap();
     drop(crashed);
     let mut second = Node::start(config(&zookeeper.address, "a"));
-    assert_eq!(second.joined().await.1, Standing::Known);
+    assert_eq!(second.joined().await.1, Standing::New);
     let keeper = second.keeper(|_| true).await;
     assert_eq!(names(&keeper), ["a"]);
     assert!(rank(&keeper, "a") > old + 1);

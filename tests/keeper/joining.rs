@@ -128,9 +128,22 @@ async fn a_claim_has_one_winner_and_everybody_learns_who() {
         assert_eq!(keeper.epoch.master, Some(NodeId::new(winners[0])));
         assert_eq!(keeper.epoch.version, version + 1);
     }
+    // And again: watches fire once and are set anew.
+    for epoch in 2..5 {
+        nodes[1]
+            .membership
+            .claim(Epoch(epoch), version + i32::try_from(epoch).unwrap() - 1);
+        assert_eq!(nodes[1].claimed().await, (epoch, true));
+        for node in &mut nodes {
+            let keeper = node
+                .keeper(|keeper| keeper.epoch.epoch == Epoch(epoch))
+                .await;
+            assert_eq!(keeper.epoch.master, Some(NodeId::new("b")));
+        }
+    }
     // An outdated version wins nothing, even for the same node again.
-    nodes[0].membership.claim(Epoch(2), version);
-    assert_eq!(nodes[0].claimed().await, (2, false));
+    nodes[1].membership.claim(Epoch(9), version);
+    assert_eq!(nodes[1].claimed().await, (9, false));
 }
 
 #[tokio::test]
@@ -141,8 +154,15 @@ async fn a_wiped_or_replaced_directory_is_recognised_until_it_is_filled() {
         store.clone_into(&mut config.store);
         Node::start(config)
     };
+    // Before there was a master nothing was acknowledged, and nothing can be missing.
+    for _ in 0..2 {
+        let mut node = start("a", "first");
+        assert_eq!(node.joined().await.1, Standing::New);
+        node.membership.stop().await;
+    }
     for (store, fill, standing) in [
-        ("first", false, Standing::New),
+        ("wiped", false, Standing::Unfilled),
+        ("first", true, Standing::New),
         ("first", false, Standing::Known),
         ("wiped", false, Standing::Unfilled),
         ("wiped", true, Standing::Unfilled),
@@ -151,7 +171,7 @@ async fn a_wiped_or_replaced_directory_is_recognised_until_it_is_filled() {
     ] {
         let mut node = start("a", store);
         assert_eq!(node.joined().await.1, standing, "{store}");
-        node.keeper(|_| true).await;
+        let version = node.keeper(|_| true).await.epoch.version;
         if fill {
             node.membership.confirm_filled();
             let client = client(&zookeeper.address).await;
@@ -159,6 +179,8 @@ async fn a_wiped_or_replaced_directory_is_recognised_until_it_is_filled() {
             while json(&client, path).await["store"] != store {
                 tokio::task::yield_now().await;
             }
+            node.membership.claim(Epoch(1), version);
+            node.claimed().await;
         }
         node.membership.stop().await;
     }
@@ -173,7 +195,11 @@ async fn a_wiped_or_replaced_directory_is_recognised_until_it_is_filled() {
         .delete("/replicamq/test/nodes/c", None)
         .await
         .unwrap();
-    assert_eq!(start("d", "d").joined().await.1, Standing::Unfilled);
+    for _ in 0..2 {
+        let mut node = start("d", "d");
+        assert_eq!(node.joined().await.1, Standing::Unfilled);
+        node.membership.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -282,4 +308,40 @@ async fn what_a_node_advertises_reaches_the_others() {
         writes = writes.max(stat.version);
     }
     assert!((2..=4).contains(&writes), "{writes} writes");
+}
+
+#[tokio::test]
+async fn a_keeper_that_lost_everything_takes_the_cluster_from_the_stores() {
+    let zookeeper = ZooKeeper::start().unwrap();
+    let mut config = config(&zookeeper.address, "a");
+    config.cluster = Some("the-old-one".to_owned());
+    let mut node = Node::start(config);
+    assert_eq!(node.joined().await.0, "the-old-one");
+    // And while the node runs: everything below the path, and the path.
+    let keeper = node.keeper(|_| true).await;
+    node.membership.claim(Epoch(1), keeper.epoch.version);
+    assert_eq!(node.claimed().await, (1, true));
+    let person = client(&zookeeper.address).await;
+    let root = "/replicamq/test";
+    for parent in ["members", "nodes"] {
+        for child in person
+            .list_children(&format!("{root}/{parent}"))
+            .await
+            .unwrap()
+        {
+            // The node may be quicker than we are.
+            drop(
+                person
+                    .delete(&format!("{root}/{parent}/{child}"), None)
+                    .await,
+            );
+        }
+    }
+    person.delete(&format!("{root}/epoch"), None).await.unwrap();
+    let keeper = node.keeper(|keeper| keeper.epoch.epoch == Epoch(0)).await;
+    assert_eq!(names(&keeper), ["a"]);
+    assert_eq!(
+        json(&person, &format!("{root}/cluster")).await["cluster"],
+        "the-old-one"
+    );
 }

@@ -280,8 +280,7 @@ impl Links {
         drop(self.stop.take());
         let mut tasks = {
             let mut state = self.shared.state();
-            state.master = None;
-            state.replicas.clear();
+            state.close_all();
             let mut tasks = self.shared.tasks.lock().expect("no panic while it is held");
             std::mem::take(&mut *tasks)
         };
@@ -342,8 +341,7 @@ impl Links {
 impl Drop for Links {
     fn drop(&mut self) {
         let mut state = self.shared.state();
-        state.master = None;
-        state.replicas.clear();
+        state.close_all();
         let mut tasks = self.shared.tasks.lock().expect("no panic while it is held");
         tasks.abort_all();
     }

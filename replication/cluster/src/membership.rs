@@ -69,9 +69,10 @@ impl std::fmt::Debug for MembershipConfig {
 /// What ZooKeeper knew of this node when it joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Never seen, and no other node held its place: its store may be as empty as it is.
+    /// Nothing that it should hold was ever acknowledged: it took a place that
+    /// nobody held before, or there was no master yet. Its store may be as empty as it is.
     New,
-    /// Known with this very store.
+    /// Known with this very store, in a cluster that has had masters.
     Known,
     /// Known with another store, or in the place of another node: what it once
     /// acknowledged is not here, and it must be filled before it votes.

@@ -247,4 +247,15 @@ impl State {
         let same = opened.generation == generation;
         same.then(|| self.opened.remove(node)).flatten()
     }
+
+    /// The node stops.
+    pub(crate) fn close_all(&mut self) {
+        if let Some(master) = self.master.take() {
+            master.reader.abort();
+        }
+        self.replicas.clear();
+        for opened in std::mem::take(&mut self.opened).into_values() {
+            opened.reader.abort();
+        }
+    }
 }

@@ -186,11 +186,16 @@ impl Runner {
                 Err(broken) => return Err(broken),
             }
         }
-        let known = voter.store.as_ref() == Some(&self.config.store);
-        Ok(Some(if known {
-            Standing::Known
+        if voter.store.as_ref() != Some(&self.config.store) {
+            return Ok(Some(Standing::Unfilled));
+        }
+        let (client, path) = (session.client.clone(), session.paths.epoch.clone());
+        let (data, _) = session.during(client.get_data(&path)).await?;
+        let virgin = parse::<EpochNode>(&path, &data)?.epoch == 0;
+        Ok(Some(if virgin {
+            Standing::New
         } else {
-            Standing::Unfilled
+            Standing::Known
         }))
     }
 

@@ -181,12 +181,18 @@ impl Runner {
                     tracing::info!("connected to ZooKeeper again, in the same session");
                 }
                 Broken::State(state) => {
-                    tracing::warn!("the ZooKeeper session is over: {state}");
+                    if self.quiet.allows("session") {
+                        tracing::warn!("the ZooKeeper session is over: {state}");
+                    }
+                    tokio::time::sleep(BACKOFF.0).await;
                     return None;
                 }
                 Broken::Refused(refused) => return Some(refused),
                 Broken::Rejoin => {
-                    tracing::warn!("our znode is gone from ZooKeeper: registering again");
+                    if self.quiet.allows("rejoin") {
+                        tracing::warn!("our znode is gone from ZooKeeper: registering again");
+                    }
+                    tokio::time::sleep(BACKOFF.0).await;
                 }
                 Broken::Error(zk::Error::NoAuth) if self.joined.is_none() => {
                     let path = session.paths.root;
