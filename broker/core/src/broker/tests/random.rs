@@ -553,10 +553,11 @@ fn id(delivery: &Delivery) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    // PROPTEST_CASES asks for more.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(300)))]
 
     #[test]
-    fn promises_are_kept(actions in prop::collection::vec(action(), 1..300)) {
+    fn promises_are_kept(actions in prop::collection::vec(action(), 1..400)) {
         let mut world = World::new();
         for action in &actions {
             world.act(action);
