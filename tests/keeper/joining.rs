@@ -258,11 +258,11 @@ async fn a_password_keeps_others_out() {
 #[tokio::test]
 async fn the_cluster_may_live_below_a_chroot() {
     let zookeeper = ZooKeeper::start().unwrap();
-    let mut node = Node::start(config(&format!("{}/shared", zookeeper.address), "a"));
+    let mut node = Node::start(config(&format!("{}/common", zookeeper.address), "a"));
     node.joined().await;
     let client = client(&zookeeper.address).await;
     assert_eq!(
-        json(&client, "/shared/replicamq/test/epoch").await["epoch"],
+        json(&client, "/common/replicamq/test/epoch").await["epoch"],
         0
     );
 }

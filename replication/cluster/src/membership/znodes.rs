@@ -205,9 +205,9 @@ pub(super) mod tests {
 
     #[test]
     fn the_path_lies_below_the_chroot() {
-        let paths = Paths::new(&config("a:1,b:2/shared/", "/replicamq/")).unwrap();
+        let paths = Paths::new(&config("a:1,b:2/common/", "/replicamq/")).unwrap();
         assert_eq!(paths.hosts, "a:1,b:2");
-        assert_eq!(paths.epoch, "/shared/replicamq/epoch");
+        assert_eq!(paths.epoch, "/common/replicamq/epoch");
         assert_eq!(Paths::new(&config("a:1", "/x")).unwrap().root, "/x");
     }
 
