@@ -36,6 +36,9 @@ const WRITE_BYTES_MAX: usize = 1 << 20;
 /// A batch of this size is written from where it lies.
 const COPY_BYTES_MAX: usize = 128 << 10;
 
+/// The first segment of a log.
+const FIRST_BYTES_MAX: u64 = 8 << 20;
+
 /// The note of a cut that is under way.
 const CUT_KIND: &str = "cut";
 
@@ -65,7 +68,8 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// A new log in an empty directory: it continues after `previous`.
+    /// A new log in an empty directory: it continues after `previous`. Its
+    /// first segment is small, so that it is soon made.
     pub(crate) fn create(
         options: LogOptions,
         previous: Position,
@@ -82,8 +86,8 @@ impl Log {
 
     /// A log of one new segment.
     fn begin(options: LogOptions, header: Header, mark: Mark) -> Result<Self, DiskError> {
-        let mut spares = Spares::open(&options.directory, options.segment_bytes)?;
-        let ready = spares.zeroed()?;
+        let spares = Spares::open(&options.directory, options.segment_bytes)?;
+        let ready = spares.first(options.segment_bytes.min(FIRST_BYTES_MAX))?;
         let active = segment::publish(&options.directory, &header, ready)?;
         Ok(Self {
             index: Arc::new(Index::new(

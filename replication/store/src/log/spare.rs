@@ -57,13 +57,9 @@ impl Spares {
         self.directory.join(format!("{kind}-{}.spare", self.made))
     }
 
-    /// A file of zeros, made now.
-    pub(crate) fn zeroed(&mut self) -> Result<Ready, DiskError> {
-        if let Some(ready) = self.ready.take() {
-            return Ok(ready);
-        }
-        self.made += 1;
-        make(&self.name("new"), self.segment_bytes)
+    /// A file of zeros of this size, made now.
+    pub(crate) fn first(&self, bytes: u64) -> Result<Ready, DiskError> {
+        make(&self.name("first"), bytes)
     }
 
     /// Starts to make a file ready, unless there is one.

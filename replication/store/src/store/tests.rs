@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
@@ -12,8 +11,11 @@ use replicamq_proto::store::v1::{Batch, DeleteRange, Op, Put, op::Kind};
 use replicamq_quorum::NodeId;
 
 use super::*;
-use crate::sealed::{self, Loaded};
-use crate::{InstallError, SyncMode, install, staging_directory};
+use crate::SyncMode;
+
+mod damage;
+mod install;
+mod process;
 
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -209,13 +211,13 @@ fn what_was_committed_is_there_after_a_start() {
 fn what_queues_during_a_sync_goes_with_the_next() {
     let directory = tempfile::tempdir().unwrap();
     let (sender, events) = mpsc::channel();
-    let (release, released) = mpsc::sync_channel::<()>(0);
+    let (release, released) = sync_channel::<()>(0);
     let released = std::sync::Mutex::new(released);
     // Holds the log's thread after its first group, as a slow disk would.
     let notify = move |event| {
         sender.send(event).unwrap();
         let waits = released.lock().unwrap();
-        drop(waits.recv());
+        assert!(waits.recv().is_err(), "nothing is sent");
     };
     let opened = Store::open(options(directory.path()), Arc::new(notify)).unwrap();
     opened.store.append(puts(1, 1, 1));
@@ -252,32 +254,6 @@ fn a_store_that_crashed_holds_exactly_what_it_says_and_replays_the_rest() {
     rig.store.apply(puts(1, 34, 40));
     rig.wait_applied(40);
     assert_eq!(rig.keys().len(), 40);
-}
-
-#[test]
-fn a_crash_at_any_moment_of_a_load_leaves_one_position() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut small = options(directory.path());
-    small.write_buffer_bytes = 64 << 10;
-    small.replay_bytes_max = 64 << 10;
-    let rig = try_open(small).unwrap();
-    for round in 0..8 {
-        let entries: Vec<_> = (1..=100)
-            .map(|n| {
-                let sequence = round * 100 + n;
-                // The key, and a second one that must go with it.
-                let ops = vec![put(sequence, 1000), put(500_000 + sequence, 10)];
-                batch(1, sequence, ops)
-            })
-            .collect();
-        rig.commit(entries);
-        let crashed = crash(directory.path());
-        let rig = open(crashed.path());
-        assert_eq!(rig.damage, None);
-        let applied = rig.recovered.applied.0;
-        let expected = (1..=applied).chain(500_001..=500_000 + applied);
-        assert_eq!(rig.keys(), expected.map(key).collect::<Vec<_>>());
-    }
 }
 
 #[test]
@@ -336,154 +312,6 @@ fn a_promise_survives_and_outranks_the_log() {
 }
 
 #[test]
-fn a_lost_promise_is_damage_and_stays_until_the_store_is_filled() {
-    let directory = tempfile::tempdir().unwrap();
-    let rig = open(directory.path());
-    rig.commit(puts(4, 1, 3));
-    rig.store.close();
-    fs::write(directory.path().join("PROMISE"), "nonsense").unwrap();
-    let rig = open(directory.path());
-    assert!(
-        matches!(rig.damage, Some(Damage::File { .. })),
-        "{:?}",
-        rig.damage
-    );
-    assert!(rig.recovered.unfilled);
-    assert_eq!(rig.recovered.promised, Epoch(4));
-    rig.store.close();
-    let rig = open(directory.path());
-    assert_eq!(rig.damage, None);
-    assert!(rig.recovered.unfilled);
-    rig.store.mark_filled().unwrap();
-    rig.store.close();
-    assert!(!open(directory.path()).recovered.unfilled);
-}
-
-#[test]
-fn a_log_that_is_damaged_makes_the_node_unfilled() {
-    let directory = tempfile::tempdir().unwrap();
-    let rig = open(directory.path());
-    rig.commit(puts(1, 1, 3));
-    rig.store.append(puts(1, 4, 9));
-    rig.wait_logged(9);
-    let log = rig
-        .store
-        .directory
-        .log_options(&rig.store.options)
-        .directory;
-    rig.store.close();
-    let segment = log.join("0000000000000001.segment");
-    let mut bytes = fs::read(&segment).unwrap();
-    // In the entries after those that the store holds.
-    bytes[4096 + 5 * 160] ^= 1;
-    fs::write(&segment, bytes).unwrap();
-    let rig = open(directory.path());
-    assert!(rig.damage.is_some());
-    assert!(rig.recovered.unfilled);
-    assert_eq!(rig.recovered.applied, Sequence(3));
-    assert_eq!(rig.keys().len(), 3);
-}
-
-#[test]
-fn a_damaged_store_is_put_aside_and_begun_anew() {
-    let directory = tempfile::tempdir().unwrap();
-    let rig = open(directory.path());
-    rig.commit(puts(3, 1, 100));
-    let table = rig.store.directory.table_path();
-    rig.store.close();
-    let is_table = |path: &Path| path.extension().is_some_and(|extension| extension == "sst");
-    for entry in fs::read_dir(&table).unwrap() {
-        let path = entry.unwrap().path();
-        if is_table(&path) {
-            fs::remove_file(path).unwrap();
-        }
-    }
-    let rig = open(directory.path());
-    assert!(
-        matches!(rig.damage, Some(Damage::Store { .. })),
-        "{:?}",
-        rig.damage
-    );
-    assert!(rig.recovered.unfilled);
-    assert_eq!(rig.recovered.last, Position::default());
-    assert!(directory.path().join("damaged").exists());
-    rig.commit(puts(1, 1, 3));
-    rig.store.close();
-    let rig = open(directory.path());
-    assert_eq!(rig.damage, None);
-    assert!(rig.recovered.unfilled);
-    assert_eq!(rig.keys().len(), 3);
-}
-
-#[test]
-fn a_second_process_is_refused_and_told_who_holds_the_directory() {
-    let directory = tempfile::tempdir().unwrap();
-    let rig = open(directory.path());
-    let error = try_open(options(directory.path())).err().unwrap();
-    let text = error.to_string();
-    assert!(matches!(error, OpenError::Locked { .. }));
-    assert!(text.contains(&std::process::id().to_string()), "{text}");
-    rig.store.close();
-    open(directory.path());
-}
-
-#[test]
-fn a_directory_of_another_node_or_of_no_known_kind_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    open(directory.path()).store.close();
-    let other = Options {
-        node: "broker-2".to_owned(),
-        ..options(directory.path())
-    };
-    let error = try_open(other).err().unwrap();
-    assert!(matches!(error, OpenError::OtherNode { .. }), "{error}");
-    for name in ["IDENTITY", "CURRENT"] {
-        let broken = crash(directory.path());
-        fs::remove_file(broken.path().join(name)).unwrap();
-        let error = try_open(options(broken.path())).err().unwrap();
-        assert!(
-            matches!(error, OpenError::Unreadable { .. }),
-            "{name}: {error}"
-        );
-    }
-}
-
-#[test]
-fn an_unwritable_directory_is_refused_with_the_cure() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("file");
-    fs::write(&file, "").unwrap();
-    for path in [file.join("data"), Path::new("/proc/replicamq").to_owned()] {
-        let error = try_open(options(&path)).err().unwrap();
-        assert!(matches!(error, OpenError::Disk(_)), "{error}");
-        assert!(
-            error.to_string().contains(&*path.to_string_lossy()),
-            "{error}"
-        );
-    }
-}
-
-#[test]
-fn making_a_directory_that_a_crash_interrupts_begins_again() {
-    let directory = tempfile::tempdir().unwrap();
-    open(directory.path()).store.close();
-    for gone in ["CURRENT", "IDENTITY", "PROMISE", "generation-1"] {
-        let crashed = crash(directory.path());
-        fs::write(crashed.path().join("CREATING"), "").unwrap();
-        let path = crashed.path().join(gone);
-        if path.is_dir() {
-            fs::remove_dir_all(path).unwrap();
-        } else {
-            fs::remove_file(path).unwrap();
-        }
-        let rig = open(crashed.path());
-        assert_eq!(rig.damage, None, "{gone}");
-        rig.commit(puts(1, 1, 3));
-        assert!(!crashed.path().join("CREATING").exists());
-    }
-}
-
-#[test]
 fn a_cluster_is_adopted_once() {
     let directory = tempfile::tempdir().unwrap();
     let rig = open(directory.path());
@@ -513,23 +341,26 @@ fn the_log_is_trimmed_once_the_store_is_flushed_and_read_for_replicas() {
     let rig = try_open(small).unwrap();
     let mut first = Sequence(1);
     let mut sequence = 0;
-    while first.0 < 100 && sequence < 100_000 {
+    while first.0 < 100 && sequence < 10_000 {
         let entries: Vec<_> = (1..=50)
             .map(|n| batch(1, sequence + n, vec![put(sequence + n, 2000)]))
             .collect();
         sequence += 50;
-        rig.store.append(entries.clone());
-        rig.store.apply(entries);
-        while let Ok(event) = rig.events.try_recv() {
-            match event {
+        let mut entries = Some(entries);
+        rig.store.append(entries.clone().unwrap());
+        loop {
+            match rig.event() {
                 StoreEvent::LogTrimmed { first: now } => first = now,
+                StoreEvent::Logged { durable, .. } if durable.sequence.0 == sequence => {
+                    rig.store.apply(entries.take().unwrap());
+                }
+                StoreEvent::Applied { sequence: applied } if applied.0 == sequence => break,
                 StoreEvent::Fatal(error) => panic!("{error}"),
                 _ => {}
             }
         }
     }
     assert!(first.0 >= 100, "nothing was trimmed in {sequence} entries");
-    rig.wait_logged(sequence);
     let read = |after: u64| {
         rig.store.read_log(ReadLog {
             to: NodeId::new("broker-2"),
@@ -556,7 +387,7 @@ fn the_log_is_trimmed_once_the_store_is_flushed_and_read_for_replicas() {
         next[0].position.sequence.0,
         sequence - 20 + entries.len() as u64 + 1
     );
-    assert!(rig.store.sizes().log_bytes < 1 << 20);
+    assert!(rig.store.sizes().log_bytes < 8 << 20);
     assert!(rig.store.sizes().store_bytes > 0);
 }
 
@@ -576,6 +407,7 @@ fn a_cut_is_reported_and_never_reaches_the_applied() {
         (appended, durable),
         (Position::new(1, 7), Position::new(1, 7))
     );
+    rig.store.replay(Sequence(7));
     rig.commit(puts(2, 8, 9));
     rig.store.truncate(Position::new(1, 4));
     let StoreEvent::Fatal(error) = rig.event() else {
@@ -606,233 +438,4 @@ fn a_batch_that_does_not_decode_stops_the_node() {
         };
         assert!(matches!(error, FatalError::BatchInvalid { .. }), "{error}");
     }
-}
-
-/// A filled store, and a checkpoint of it in the staging directory of another.
-fn staged(target: &Path) -> CheckpointInfo {
-    let source = tempfile::tempdir().unwrap();
-    let rig = open(source.path());
-    rig.commit(puts(2, 1, 30));
-    rig.commit(puts(5, 31, 50));
-    let checkpoint = source.path().join("outgoing");
-    let info = rig.store.checkpoint(&checkpoint).unwrap();
-    assert_eq!(info.applied, Position::new(5, 50));
-    assert_eq!(info.history.starts().len(), 2);
-    // A checkpoint stays as it is while the store goes on.
-    rig.commit(puts(5, 51, 60));
-    let staging = staging_directory(target);
-    fs::create_dir_all(&staging).unwrap();
-    for (name, size) in &info.files {
-        let copied = fs::copy(checkpoint.join(name), staging.join(name)).unwrap();
-        assert_eq!(copied, *size);
-    }
-    info
-}
-
-fn old_store(directory: &Path) {
-    let rig = open(directory);
-    rig.commit(puts(1, 1, 7));
-    rig.store.store_promise(Epoch(6));
-    rig.store.close();
-}
-
-fn assert_installed(rig: &Rig) {
-    assert_eq!(rig.damage, None);
-    assert_eq!(rig.recovered.applied, Sequence(50));
-    assert_eq!(rig.recovered.last, Position::new(5, 50));
-    assert_eq!(rig.recovered.log_first, Sequence(51));
-    assert_eq!(
-        rig.recovered.promised,
-        Epoch(6),
-        "a promise outlives the store"
-    );
-    assert_eq!(rig.recovered.history.starts().len(), 2);
-    assert!(rig.recovered.filling && !rig.recovered.unfilled);
-    assert_eq!(rig.keys(), (1..=50).map(key).collect::<Vec<_>>());
-}
-
-#[test]
-fn a_checkpoint_takes_the_place_of_log_and_store() {
-    let directory = tempfile::tempdir().unwrap();
-    old_store(directory.path());
-    let info = staged(directory.path());
-    install(
-        directory.path(),
-        &staging_directory(directory.path()),
-        &info,
-    )
-    .unwrap();
-    let rig = open(directory.path());
-    assert_installed(&rig);
-    rig.commit(puts(5, 51, 80));
-    rig.store.mark_filled().unwrap();
-    rig.store.close();
-    let rig = open(directory.path());
-    assert_eq!(rig.recovered.last, Position::new(5, 80));
-    assert!(!rig.recovered.filling && !rig.recovered.unfilled);
-    assert_eq!(rig.keys().len(), 80);
-}
-
-#[test]
-fn a_crash_while_a_checkpoint_is_installed_leaves_the_old_store_or_the_new() {
-    let directory = tempfile::tempdir().unwrap();
-    old_store(directory.path());
-    let old = crash(directory.path());
-    let info = staged(directory.path());
-    let staging = staging_directory(directory.path());
-    let before = crash(directory.path());
-    install(directory.path(), &staging, &info).unwrap();
-
-    // The new generation is begun, or complete, but does not count yet.
-    for complete in [false, true] {
-        let crashed = crash(before.path());
-        let made = crashed.path().join("generation-2");
-        fs::create_dir_all(made.join("log")).unwrap();
-        if complete {
-            fs::remove_dir_all(&made).unwrap();
-            let whole = crash(&directory.path().join("generation-2"));
-            fs::rename(whole.path(), &made).unwrap();
-            fs::remove_dir_all(staging_directory(crashed.path())).unwrap();
-        }
-        let rig = open(crashed.path());
-        assert_eq!(rig.recovered.last, Position::new(1, 7));
-        assert_eq!(rig.keys().len(), 7);
-        assert!(!made.exists(), "what does not count is removed");
-    }
-
-    // It counts, but the old one is still there.
-    let crashed = crash(directory.path());
-    let left = crashed.path().join("generation-1");
-    fs::rename(old.path().join("generation-1"), &left).unwrap();
-    assert_installed(&open(crashed.path()));
-    assert!(!left.exists(), "what does not count is removed");
-}
-
-#[test]
-fn a_checkpoint_that_is_not_what_was_announced_changes_nothing() {
-    let directory = tempfile::tempdir().unwrap();
-    old_store(directory.path());
-    let info = staged(directory.path());
-    let staging = staging_directory(directory.path());
-    let wrong = CheckpointInfo {
-        applied: Position::new(5, 49),
-        ..info.clone()
-    };
-    let error = install(directory.path(), &staging, &wrong).unwrap_err();
-    assert!(
-        matches!(error, InstallError::NotAsAnnounced { .. }),
-        "{error}"
-    );
-    let table = info.files.iter().find(|(name, _)| name.ends_with(".sst"));
-    fs::remove_file(staging.join(&table.unwrap().0)).unwrap();
-    let error = install(directory.path(), &staging, &info).unwrap_err();
-    assert!(
-        matches!(error, InstallError::NotAsAnnounced { .. }),
-        "{error}"
-    );
-    assert_eq!(open(directory.path()).recovered.last, Position::new(1, 7));
-    let rig = open(directory.path());
-    let error = install(directory.path(), &staging, &info).unwrap_err();
-    assert!(
-        matches!(error, InstallError::Open(OpenError::Locked { .. })),
-        "{error}"
-    );
-    drop(rig);
-}
-
-#[test]
-fn entries_in_memory_only_are_damage_after_a_crash_of_the_machine() {
-    let directory = tempfile::tempdir().unwrap();
-    let memory = || Options {
-        sync: SyncMode::Memory,
-        ..options(directory.path())
-    };
-    let rig = try_open(memory()).unwrap();
-    rig.store.append(puts(1, 1, 3));
-    rig.wait_logged(3);
-    let process = crash(directory.path());
-    let machine = crash(directory.path());
-    rig.store.close();
-    // A process that dies leaves the page cache to the kernel.
-    let rig = open(process.path());
-    assert_eq!(
-        (rig.damage.clone(), rig.recovered.last),
-        (None, Position::new(1, 3))
-    );
-    // Another boot, as after a crash of the machine.
-    let path = machine.path().join("CURRENT");
-    let Loaded::Fields(fields) = sealed::load(&path, "current").unwrap() else {
-        panic!("it was just written");
-    };
-    sealed::store(&path, "current", &fields.with("memory-boot", &"another")).unwrap();
-    let rig = open(machine.path());
-    assert_eq!(rig.damage, Some(Damage::UnsyncedLost));
-    assert!(rig.recovered.unfilled);
-    // A store that was closed has synced.
-    assert_eq!(open(directory.path()).damage, None);
-    let text = fs::read_to_string(directory.path().join("CURRENT")).unwrap();
-    assert!(!text.contains("memory-boot"));
-}
-
-/// Set for the child process of the test below: where it works.
-const FULL: &str = "REPLICAMQ_TEST_FULL";
-
-#[test]
-fn a_full_disk_stops_the_node_with_the_reason() {
-    let name = "store::tests::a_full_disk_stops_the_node_with_the_reason";
-    if let Ok(directory) = std::env::var(FULL) {
-        return fill_the_disk(Path::new(&directory));
-    }
-    let directory = tempfile::tempdir().unwrap();
-    // A limit on the size of files fails as a full disk does, without being root.
-    let output = Command::new("sh")
-        .arg("-c")
-        .arg("trap '' XFSZ; exec \"$0\" --exact \"$1\" --nocapture")
-        .arg(std::env::current_exe().unwrap())
-        .arg(name)
-        .env(FULL, directory.path())
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "{text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    // With space again, everything that was acknowledged is there.
-    let acknowledged = fs::read_to_string(directory.path().join("acknowledged")).unwrap();
-    let rig = open(&directory.path().join("data"));
-    assert_eq!(rig.damage, None);
-    assert!(rig.recovered.last.sequence.0 >= acknowledged.parse().unwrap());
-}
-
-fn fill_the_disk(directory: &Path) {
-    let data = directory.join("data");
-    let rig = open(&data);
-    let limit = rustix::process::Rlimit {
-        current: Some(32 << 10),
-        maximum: None,
-    };
-    rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
-    let mut acknowledged = 0;
-    let error = loop {
-        rig.store
-            .append(vec![batch(1, acknowledged + 1, vec![put(1, 1000)])]);
-        match rig.event() {
-            StoreEvent::Logged { durable, .. } => acknowledged = durable.sequence.0,
-            StoreEvent::Fatal(error) => break error.to_string(),
-            other => panic!("{other:?}"),
-        }
-    };
-    assert!(acknowledged > 3, "the limit came too early");
-    assert!(error.contains(&*data.to_string_lossy()), "{error}");
-    assert!(
-        error.contains("File too large") && error.contains("ulimit"),
-        "{error}"
-    );
-    // Nothing more is taken in, and nobody hangs.
-    rig.store
-        .append(vec![batch(1, acknowledged + 1, Vec::new())]);
-    fs::write(directory.join("acknowledged"), acknowledged.to_string()).unwrap();
-    rig.store.close();
 }

@@ -1,0 +1,186 @@
+//! What a start makes of files that are gone, broken, or not its own.
+
+use super::*;
+use crate::sealed::{self, Loaded};
+
+#[test]
+fn a_lost_promise_is_damage_and_stays_until_the_store_is_filled() {
+    let directory = tempfile::tempdir().unwrap();
+    let rig = open(directory.path());
+    rig.commit(puts(4, 1, 3));
+    rig.store.close();
+    fs::write(directory.path().join("PROMISE"), "nonsense").unwrap();
+    let rig = open(directory.path());
+    assert!(
+        matches!(rig.damage, Some(Damage::File { .. })),
+        "{:?}",
+        rig.damage
+    );
+    assert!(rig.recovered.unfilled);
+    assert_eq!(rig.recovered.promised, Epoch(4));
+    rig.store.close();
+    let rig = open(directory.path());
+    assert_eq!(rig.damage, None);
+    assert!(rig.recovered.unfilled);
+    rig.store.mark_filled().unwrap();
+    rig.store.close();
+    assert!(!open(directory.path()).recovered.unfilled);
+}
+
+#[test]
+fn a_log_that_is_damaged_makes_the_node_unfilled() {
+    let directory = tempfile::tempdir().unwrap();
+    let rig = open(directory.path());
+    rig.commit(puts(1, 1, 3));
+    rig.store.append(puts(1, 4, 9));
+    rig.wait_logged(9);
+    let log = rig
+        .store
+        .directory
+        .log_options(&rig.store.options)
+        .directory;
+    rig.store.close();
+    let segment = log.join("0000000000000001.segment");
+    let mut bytes = fs::read(&segment).unwrap();
+    // In the entries after those that the store holds.
+    bytes[4096 + 5 * 160] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let rig = open(directory.path());
+    assert!(rig.damage.is_some());
+    assert!(rig.recovered.unfilled);
+    assert_eq!(rig.recovered.applied, Sequence(3));
+    assert_eq!(rig.keys().len(), 3);
+}
+
+#[test]
+fn a_damaged_store_is_put_aside_and_begun_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let rig = open(directory.path());
+    rig.commit(puts(3, 1, 100));
+    let table = rig.store.directory.table_path();
+    rig.store.close();
+    let is_table = |path: &Path| path.extension().is_some_and(|extension| extension == "sst");
+    for entry in fs::read_dir(&table).unwrap() {
+        let path = entry.unwrap().path();
+        if is_table(&path) {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let rig = open(directory.path());
+    assert!(
+        matches!(rig.damage, Some(Damage::Store { .. })),
+        "{:?}",
+        rig.damage
+    );
+    assert!(rig.recovered.unfilled);
+    assert_eq!(rig.recovered.last, Position::default());
+    assert!(directory.path().join("damaged").exists());
+    rig.commit(puts(1, 1, 3));
+    rig.store.close();
+    let rig = open(directory.path());
+    assert_eq!(rig.damage, None);
+    assert!(rig.recovered.unfilled);
+    assert_eq!(rig.keys().len(), 3);
+}
+
+#[test]
+fn a_second_process_is_refused_and_told_who_holds_the_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let rig = open(directory.path());
+    let error = try_open(options(directory.path())).err().unwrap();
+    let text = error.to_string();
+    assert!(matches!(error, OpenError::Locked { .. }));
+    assert!(text.contains(&std::process::id().to_string()), "{text}");
+    rig.store.close();
+    open(directory.path());
+}
+
+#[test]
+fn a_directory_of_another_node_or_of_no_known_kind_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    open(directory.path()).store.close();
+    let other = Options {
+        node: "broker-2".to_owned(),
+        ..options(directory.path())
+    };
+    let error = try_open(other).err().unwrap();
+    assert!(matches!(error, OpenError::OtherNode { .. }), "{error}");
+    for name in ["IDENTITY", "CURRENT"] {
+        let broken = crash(directory.path());
+        fs::remove_file(broken.path().join(name)).unwrap();
+        let error = try_open(options(broken.path())).err().unwrap();
+        assert!(
+            matches!(error, OpenError::Unreadable { .. }),
+            "{name}: {error}"
+        );
+    }
+}
+
+#[test]
+fn an_unwritable_directory_is_refused_with_the_cure() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    for path in [file.join("data"), Path::new("/proc/replicamq").to_owned()] {
+        let error = try_open(options(&path)).err().unwrap();
+        assert!(matches!(error, OpenError::Disk(_)), "{error}");
+        assert!(
+            error.to_string().contains(&*path.to_string_lossy()),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn making_a_directory_that_a_crash_interrupts_begins_again() {
+    let directory = tempfile::tempdir().unwrap();
+    open(directory.path()).store.close();
+    for gone in ["CURRENT", "IDENTITY", "PROMISE", "generation-1"] {
+        let crashed = crash(directory.path());
+        fs::write(crashed.path().join("CREATING"), "").unwrap();
+        let path = crashed.path().join(gone);
+        if path.is_dir() {
+            fs::remove_dir_all(path).unwrap();
+        } else {
+            fs::remove_file(path).unwrap();
+        }
+        let rig = open(crashed.path());
+        assert_eq!(rig.damage, None, "{gone}");
+        rig.commit(puts(1, 1, 3));
+        assert!(!crashed.path().join("CREATING").exists());
+    }
+}
+
+#[test]
+fn entries_in_memory_only_are_damage_after_a_crash_of_the_machine() {
+    let directory = tempfile::tempdir().unwrap();
+    let memory = || Options {
+        sync: SyncMode::Memory,
+        ..options(directory.path())
+    };
+    let rig = try_open(memory()).unwrap();
+    rig.store.append(puts(1, 1, 3));
+    rig.wait_logged(3);
+    let process = crash(directory.path());
+    let machine = crash(directory.path());
+    rig.store.close();
+    // A process that dies leaves the page cache to the kernel.
+    let rig = open(process.path());
+    assert_eq!(
+        (rig.damage.clone(), rig.recovered.last),
+        (None, Position::new(1, 3))
+    );
+    // Another boot, as after a crash of the machine.
+    let path = machine.path().join("CURRENT");
+    let Loaded::Fields(fields) = sealed::load(&path, "current").unwrap() else {
+        panic!("it was just written");
+    };
+    sealed::store(&path, "current", &fields.with("memory-boot", &"another")).unwrap();
+    let rig = open(machine.path());
+    assert_eq!(rig.damage, Some(Damage::UnsyncedLost));
+    assert!(rig.recovered.unfilled);
+    // A store that was closed has synced.
+    assert_eq!(open(directory.path()).damage, None);
+    let text = fs::read_to_string(directory.path().join("CURRENT")).unwrap();
+    assert!(!text.contains("memory-boot"));
+}

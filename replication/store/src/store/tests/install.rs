@@ -1,0 +1,140 @@
+//! Checkpoints, and putting one in place.
+
+use super::*;
+use crate::{InstallError, install, staging_directory};
+
+/// A filled store, and a checkpoint of it in the staging directory of another.
+fn staged(target: &Path) -> CheckpointInfo {
+    let source = tempfile::tempdir().unwrap();
+    let rig = open(source.path());
+    rig.commit(puts(2, 1, 30));
+    rig.commit(puts(5, 31, 50));
+    let checkpoint = source.path().join("outgoing");
+    let info = rig.store.checkpoint(&checkpoint).unwrap();
+    assert_eq!(info.applied, Position::new(5, 50));
+    assert_eq!(info.history.starts().len(), 2);
+    // A checkpoint stays as it is while the store goes on.
+    rig.commit(puts(5, 51, 60));
+    let staging = staging_directory(target);
+    fs::create_dir_all(&staging).unwrap();
+    for (name, size) in &info.files {
+        let copied = fs::copy(checkpoint.join(name), staging.join(name)).unwrap();
+        assert_eq!(copied, *size);
+    }
+    info
+}
+
+fn old_store(directory: &Path) {
+    let rig = open(directory);
+    rig.commit(puts(1, 1, 7));
+    rig.store.store_promise(Epoch(6));
+    rig.store.close();
+}
+
+fn assert_installed(rig: &Rig) {
+    assert_eq!(rig.damage, None);
+    assert_eq!(rig.recovered.applied, Sequence(50));
+    assert_eq!(rig.recovered.last, Position::new(5, 50));
+    assert_eq!(rig.recovered.log_first, Sequence(51));
+    assert_eq!(
+        rig.recovered.promised,
+        Epoch(6),
+        "a promise outlives the store"
+    );
+    assert_eq!(rig.recovered.history.starts().len(), 2);
+    assert!(rig.recovered.filling && !rig.recovered.unfilled);
+    assert_eq!(rig.keys(), (1..=50).map(key).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_checkpoint_takes_the_place_of_log_and_store() {
+    let directory = tempfile::tempdir().unwrap();
+    old_store(directory.path());
+    let info = staged(directory.path());
+    install(
+        directory.path(),
+        &staging_directory(directory.path()),
+        &info,
+    )
+    .unwrap();
+    let rig = open(directory.path());
+    assert_installed(&rig);
+    rig.commit(puts(5, 51, 80));
+    rig.store.mark_filled().unwrap();
+    rig.store.close();
+    let rig = open(directory.path());
+    assert_eq!(rig.recovered.last, Position::new(5, 80));
+    assert!(!rig.recovered.filling && !rig.recovered.unfilled);
+    assert_eq!(rig.keys().len(), 80);
+}
+
+#[test]
+fn a_crash_while_a_checkpoint_is_installed_leaves_the_old_store_or_the_new() {
+    let directory = tempfile::tempdir().unwrap();
+    old_store(directory.path());
+    let old = crash(directory.path());
+    let info = staged(directory.path());
+    let staging = staging_directory(directory.path());
+    let before = crash(directory.path());
+    install(directory.path(), &staging, &info).unwrap();
+
+    // The new generation is begun, or complete, but does not count yet.
+    for complete in [false, true] {
+        let crashed = crash(before.path());
+        let made = crashed.path().join("generation-2");
+        fs::create_dir_all(made.join("log")).unwrap();
+        if complete {
+            fs::remove_dir_all(&made).unwrap();
+            let whole = crash(&directory.path().join("generation-2"));
+            fs::rename(whole.path(), &made).unwrap();
+            fs::remove_dir_all(staging_directory(crashed.path())).unwrap();
+        }
+        let rig = open(crashed.path());
+        assert_eq!(rig.recovered.last, Position::new(1, 7));
+        assert_eq!(rig.keys().len(), 7);
+        assert!(!made.exists(), "what does not count is removed");
+    }
+
+    // It counts, but the old one is still there.
+    let crashed = crash(directory.path());
+    let left = crashed.path().join("generation-1");
+    fs::rename(old.path().join("generation-1"), &left).unwrap();
+    assert_installed(&open(crashed.path()));
+    assert!(!left.exists(), "what does not count is removed");
+}
+
+#[test]
+fn a_checkpoint_that_is_not_what_was_announced_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    old_store(directory.path());
+    let info = staged(directory.path());
+    let staging = staging_directory(directory.path());
+    let wrong = CheckpointInfo {
+        applied: Position::new(5, 49),
+        ..info.clone()
+    };
+    let error = install(directory.path(), &staging, &wrong).unwrap_err();
+    assert!(
+        matches!(error, InstallError::NotAsAnnounced { .. }),
+        "{error}"
+    );
+    let table = info.files.iter().find(|(name, _)| {
+        Path::new(name)
+            .extension()
+            .is_some_and(|extension| extension == "sst")
+    });
+    fs::remove_file(staging.join(&table.unwrap().0)).unwrap();
+    let error = install(directory.path(), &staging, &info).unwrap_err();
+    assert!(
+        matches!(error, InstallError::NotAsAnnounced { .. }),
+        "{error}"
+    );
+    assert_eq!(open(directory.path()).recovered.last, Position::new(1, 7));
+    let rig = open(directory.path());
+    let error = install(directory.path(), &staging, &info).unwrap_err();
+    assert!(
+        matches!(error, InstallError::Open(OpenError::Locked { .. })),
+        "{error}"
+    );
+    drop(rig);
+}
