@@ -12,7 +12,7 @@ mod session;
 mod show;
 mod uri;
 
-pub(crate) use connection::Opening;
+pub(crate) use connection::{Connection, Opening};
 pub(crate) use options::ClientOptions;
 pub(crate) use receive::{BrowseArgs, ReceiveArgs, browse, receive};
 pub(crate) use send::{SendArgs, send};

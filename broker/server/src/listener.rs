@@ -37,7 +37,6 @@ pub(crate) struct Open {
 #[error("cannot listen on {address} for STOMP clients: {error}; is another broker running? choose another address with the key `stomp`")]
 pub(crate) struct ListenError {
     address: SocketAddr,
-    #[source]
     error: io::Error,
 }
 

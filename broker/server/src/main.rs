@@ -3,6 +3,11 @@
 //! Reads the command line and hands over. Exit codes: 0 done, 1 failed, 2 the
 //! command line or the configuration is wrong.
 
+mod admin;
+mod connection;
+mod listener;
+mod systemd;
+mod bench;
 mod cli;
 mod client;
 mod clock;

@@ -1,11 +1,122 @@
-//! The broker itself, on tokio.
+//! The broker itself: a node, its disk, its network and its clients, on tokio.
+//!
+//! A process lives several lives: when a checkpoint replaces the store, all
+//! that was built on the old one is taken down and built anew.
 
-use anyhow::bail;
+mod clients;
+mod engine;
+pub(crate) mod inbox;
+pub(crate) mod network;
+mod start;
 
-use crate::config::Config;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use replicamq_cluster::TokenCheck;
+use replicamq_protocols::stomp::{Limits as FrameLimits, SessionConfig};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::admin::{self, ASKED_MAX, Asked};
+use crate::config::{Address, Config, Secret};
+use crate::connection::Settings;
+use crate::listener::Reserved;
+use crate::systemd;
+use engine::Ended;
+
+/// What stays the same over all lives of the process.
+struct Process {
+    config: Config,
+    settings: Arc<Settings>,
+    /// Tells this process from another with the same node id.
+    incarnation: String,
+    stop: watch::Receiver<bool>,
+    asked: mpsc::Receiver<Asked>,
+}
 
 /// Runs a broker until it is told to stop.
-#[expect(clippy::unused_async, reason = "the runtime is being built")]
 pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
-    bail!("the broker of node {} is not built yet", config.node)
+    let mut tasks = JoinSet::new();
+    let (stopper, stop) = watch::channel(false);
+    tasks.spawn(until_told_to_stop(stopper)?);
+    let (asking, asked) = mpsc::channel(ASKED_MAX);
+    if let Some(listen) = &config.admin {
+        let address = resolve(&listen.bind).await?;
+        let service = admin::Service::new(asking, config.security_token.clone());
+        let token = config.security_token.as_ref().map(Secret::reveal);
+        tasks.spawn(admin::listen(address, service, TokenCheck::of(token)?)?);
+        tracing::info!(%address, "answering operators: replicamq status --node {address}");
+    }
+    let mut process = Process {
+        settings: settings(&config),
+        incarnation: format!("{:016x}", rand::random::<u64>()),
+        config,
+        stop,
+        asked,
+    };
+    let mut port = match &process.config.stomp {
+        Some(listen) => Some(Reserved::new(resolve(&listen.bind).await?)?),
+        None => None,
+    };
+    loop {
+        let ended = process.live(&mut port).await?;
+        match ended {
+            Ended::Stopped => break,
+            Ended::Install { staging, info } => {
+                let directory = process.config.directory.clone();
+                let applied = info.applied;
+                tokio::task::spawn_blocking(move || {
+                    replicamq_store::install(&directory, &staging, &info)
+                })
+                .await?
+                .context("put the fetched checkpoint in place")?;
+                tracing::info!(%applied, "a checkpoint replaced the store");
+            }
+        }
+    }
+    tasks.shutdown().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The first address that a name stands for.
+async fn resolve(address: &Address) -> anyhow::Result<SocketAddr> {
+    let authority = address.authority();
+    tokio::net::lookup_host(&authority)
+        .await
+        .with_context(|| format!("look up {authority}"))?
+        .next()
+        .with_context(|| format!("{authority} has no address"))
+}
+
+fn settings(config: &Config) -> Arc<Settings> {
+    let session = SessionConfig {
+        limits: FrameLimits {
+            body_bytes_max: config.limits.frame_bytes_max,
+            ..FrameLimits::default()
+        },
+        ..SessionConfig::default()
+    };
+    Arc::new(Settings {
+        session: Arc::new(session),
+    })
+}
+
+fn until_told_to_stop(
+    stopper: watch::Sender<bool>,
+) -> anyhow::Result<impl Future<Output = ()> + Send> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    Ok(async move {
+        // Both arms only wait for a signal.
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("stopping: SIGTERM"),
+            _ = interrupt.recv() => tracing::info!("stopping: SIGINT"),
+        }
+        systemd::stopping();
+        stopper.send_replace(true);
+        stopper.closed().await;
+    })
 }

@@ -24,6 +24,9 @@ const KEPT_BYTES_MAX: usize = 4 << 20;
 /// This client takes what a broker may be configured to hold.
 const BODY_BYTES_MAX: usize = 256 << 20;
 
+/// How long a broker may take to answer DISCONNECT.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How to open a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Opening {
@@ -167,16 +170,17 @@ impl Connection {
         let unsent = !self.output.is_empty();
         let pause = due.map(|due| Duration::from_millis(due.saturating_sub(now).max(1)));
         tokio::select! {
+            biased;
             // Cancelled, a read or a write has moved no bytes.
+            written = writer.write_buf(&mut self.output), if unsent => {
+                written.map_err(ConnectionError::Broken)?;
+                self.give_back_memory();
+            }
             read = reader.read_buf(&mut self.input) => match read {
                 Ok(0) => return Err(ConnectionError::Closed),
                 Ok(_) => {}
                 Err(error) => return Err(ConnectionError::Broken(error)),
             },
-            written = writer.write_buf(&mut self.output), if unsent => {
-                written.map_err(ConnectionError::Broken)?;
-                self.give_back_memory();
-            }
             () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
         }
         Ok(())
@@ -189,6 +193,25 @@ impl Connection {
             self.exchange().await?;
         }
         Ok(())
+    }
+
+    /// Says goodbye and waits until the broker has done everything that was asked.
+    pub(crate) async fn end(mut self) -> Result<(), ConnectionError> {
+        const FAREWELL: &str = "farewell";
+        self.client.disconnect(Some(FAREWELL), &mut self.output);
+        let mut frame = Frame::new(Verb::Receipt);
+        let answered = async {
+            loop {
+                match self.receive(&mut frame).await {
+                    Ok(()) if frame.header("receipt-id") == Some(FAREWELL) => return Ok(()),
+                    Ok(()) => {}
+                    // A broker may close before its last receipt has left.
+                    Err(ConnectionError::Closed | ConnectionError::Broken(_)) => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        timeout(FAREWELL_TIMEOUT, answered).await.unwrap_or(Ok(()))
     }
 
     fn give_back_memory(&mut self) {

@@ -16,6 +16,7 @@ use futures::stream::FuturesUnordered;
 use rand::seq::SliceRandom;
 use replicamq_protocols::stomp::{Frame, Verb, Version, encode};
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::connection::{Connection, ConnectionError, Opening};
@@ -24,8 +25,8 @@ use crate::clock;
 use crate::config::Address;
 use crate::terminal;
 
-/// The addresses are tried so much after one another: time for one that lives to answer.
-const STAGGER: Duration = Duration::from_millis(5);
+/// An address that neither answers nor fails for so long does not hold up the next one.
+const STAGGER: Duration = Duration::from_millis(50);
 /// A broker that refuses CONNECT so often means it.
 const REFUSALS_MAX: u32 = 3;
 /// After so long without a broker the user is told.
@@ -144,6 +145,11 @@ impl Session {
         });
         session.connect(attempts_max).await?;
         Ok(session)
+    }
+
+    /// The connection alone, for those who want no second one.
+    pub(crate) fn into_connection(self) -> Connection {
+        self.connection.expect("a session is opened with one")
     }
 
     /// The broker that the session speaks to, or spoke to last.
@@ -350,12 +356,19 @@ impl Session {
             failover: &self.uri.failover.clone().unwrap_or_default(),
             attempts_max,
         };
+        let failed = watch::Sender::new(0);
         let mut attempts: FuturesUnordered<_> = (0..count)
             .map(|rank| {
                 let index = (self.first + rank) % count;
-                let lead = STAGGER * u32::try_from(rank).expect("the list has a limit");
-                let pursued = pursuit.pursue(&addresses[index], lead);
-                async move { (index, pursued.await) }
+                let (address, failed) = (&addresses[index], &failed);
+                async move {
+                    let mut seen = failed.subscribe();
+                    let lead = STAGGER * u32::try_from(rank).expect("the list has a limit");
+                    // As soon as all before it have failed once, or hesitate.
+                    let turn = timeout(lead, seen.wait_for(|count| *count >= rank)).await;
+                    drop(turn);
+                    (index, pursuit.pursue(address, failed).await)
+                }
             })
             .collect();
         let mut failures = Vec::new();
@@ -398,9 +411,8 @@ impl Pursuit<'_> {
     async fn pursue(
         self,
         address: &Address,
-        lead: Duration,
+        failed: &watch::Sender<usize>,
     ) -> Result<Connection, ConnectionError> {
-        sleep(lead).await;
         let began_ms = clock::monotonic_ms();
         let mut delay = self.failover.delay_initial;
         let mut refusals = 0;
@@ -409,6 +421,9 @@ impl Pursuit<'_> {
                 Ok(connection) => return Ok(connection),
                 Err(error) => error,
             };
+            if attempt == 1 {
+                failed.send_modify(|count| *count += 1);
+            }
             refusals += u32::from(matches!(error, ConnectionError::Refused { .. }));
             let waited = Duration::from_millis(clock::monotonic_ms() - began_ms);
             let out_of_time = self.failover.timeout.is_some_and(|limit| waited >= limit);

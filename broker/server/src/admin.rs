@@ -1,0 +1,329 @@
+//! What operators ask: the gRPC service, and the answers' contents.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use replicamq_cluster::{MemberInfo, TokenCheck};
+use replicamq_core::DestinationKind;
+use replicamq_node::Node;
+use replicamq_proto::admin::v1 as wire;
+use replicamq_proto::admin::v1::admin_client::AdminClient;
+use replicamq_proto::admin::v1::admin_server::{Admin, AdminServer};
+use replicamq_quorum::{NodeId, Role};
+use replicamq_store::Sizes;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Endpoint, Server};
+use tonic::{Request, Response, Status};
+
+use crate::config::Secret;
+use crate::run::network::Network;
+
+/// Questions that wait for the node loop.
+pub(crate) const ASKED_MAX: usize = 64;
+
+/// How long a replica waits for the master's answer.
+const MASTER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The largest answer: tens of thousands of destinations.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// A question for the node loop.
+pub(crate) type Asked = oneshot::Sender<Answer>;
+
+/// What the node loop knows.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: wire::StatusResponse,
+    /// Whom to ask for the rest, if another node is master.
+    pub(crate) master: Option<String>,
+}
+
+/// What the loop remembers for operators.
+#[derive(Debug)]
+pub(crate) struct Board {
+    node: NodeId,
+    cluster: String,
+    replicas: u32,
+    sync: String,
+    members: BTreeMap<NodeId, MemberInfo>,
+    role: Role,
+    elections: u64,
+    last_note: String,
+    last_election_reason: String,
+}
+
+impl Board {
+    pub(crate) fn new(node: NodeId, replicas: u32, sync: String) -> Self {
+        Self {
+            node,
+            cluster: String::new(),
+            replicas,
+            sync,
+            members: BTreeMap::new(),
+            role: Role::Electing,
+            elections: 0,
+            last_note: String::new(),
+            last_election_reason: String::new(),
+        }
+    }
+
+    pub(crate) fn cluster(&mut self, cluster: String) {
+        self.cluster = cluster;
+    }
+
+    pub(crate) fn members(&mut self, members: BTreeMap<NodeId, MemberInfo>) {
+        self.members = members;
+    }
+
+    pub(crate) fn note(&mut self, note: &str) {
+        note.clone_into(&mut self.last_note);
+    }
+
+    pub(crate) fn role(&mut self, role: &Role) {
+        if *role == Role::Electing {
+            self.elections += 1;
+            self.last_election_reason.clone_from(&self.last_note);
+        }
+        self.role = role.clone();
+    }
+
+    pub(crate) fn status(
+        &self,
+        node: &Node,
+        network: &Network,
+        sizes: Sizes,
+    ) -> Answer {
+        let (epoch, master) = node.quorum().known_epoch();
+        let mut members: Vec<_> = self
+            .members
+            .iter()
+            .map(|(id, info)| Self::member(id, info))
+            .collect();
+        if !self.members.contains_key(&self.node) {
+            members.push(wire::MemberStatus {
+                node: self.node.as_str().to_owned(),
+                ..Default::default()
+            });
+        }
+        let own = members
+            .iter_mut()
+            .find(|member| member.node == self.node.as_str())
+            .expect("the own member was just added");
+        fill_own(own, node, sizes);
+        for replica in node.quorum().replicas() {
+            if let Some(member) = members
+                .iter_mut()
+                .find(|member| member.node == replica.node.as_str())
+            {
+                fill_replica(member, &replica, node.quorum().positions().2.0);
+            }
+        }
+        let status = wire::StatusResponse {
+            node: self.node.as_str().to_owned(),
+            cluster: self.cluster.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            replicas: self.replicas,
+            sync: self.sync.clone(),
+            zookeeper: network.keeper_state().to_owned(),
+            epoch: epoch.0,
+            master: master.map_or_else(String::new, |node| node.as_str().to_owned()),
+            members,
+            destinations: destinations(node),
+            elections: self.elections,
+            last_election_reason: self.last_election_reason.clone(),
+            incomplete: String::new(),
+        };
+        let master = match &self.role {
+            Role::Replica { master, .. } => self.members.get(master).map(|info| info.admin_address.clone()),
+            Role::Electing | Role::Candidate { .. } | Role::Rising { .. } | Role::Master { .. } => None,
+        };
+        Answer { status, master }
+    }
+
+    /// Before the node has found its cluster.
+    pub(crate) fn waiting(&self, reason: &str) -> Answer {
+        let own = wire::MemberStatus {
+            node: self.node.as_str().to_owned(),
+            role: "electing".to_owned(),
+            ..Default::default()
+        };
+        let status = wire::StatusResponse {
+            node: self.node.as_str().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            replicas: self.replicas,
+            sync: self.sync.clone(),
+            zookeeper: "disconnected".to_owned(),
+            members: vec![own],
+            incomplete: reason.to_owned(),
+            ..Default::default()
+        };
+        Answer { status, master: None }
+    }
+
+    fn member(id: &NodeId, info: &MemberInfo) -> wire::MemberStatus {
+        wire::MemberStatus {
+            node: id.as_str().to_owned(),
+            role: info.role.clone(),
+            replication_address: info.replication_address.clone(),
+            client_addresses: info.client_addresses.clone(),
+            weight: info.weight,
+            ..Default::default()
+        }
+    }
+}
+
+fn fill_own(own: &mut wire::MemberStatus, node: &Node, sizes: Sizes) {
+    let (last, durable, committed, applied) = node.quorum().positions();
+    own.role = role_name(node).to_owned();
+    own.connected = true;
+    own.appended = last.sequence.0;
+    own.durable = durable.sequence.0;
+    own.committed = committed.0;
+    own.applied = applied.0;
+    own.position_epoch = durable.epoch.0;
+    own.log_bytes = sizes.log_bytes;
+    own.store_bytes = sizes.store_bytes;
+}
+
+pub(crate) fn role_name(node: &Node) -> &'static str {
+    match node.quorum().role() {
+        Role::Electing if !node.quorum().is_filled() => "unfilled",
+        Role::Electing => "electing",
+        Role::Candidate { .. } | Role::Rising { .. } => "candidate",
+        Role::Replica { .. } if !node.quorum().is_filled() => "unfilled",
+        Role::Replica { .. } => "replica",
+        Role::Master { .. } => "master",
+    }
+}
+
+fn fill_replica(
+    member: &mut wire::MemberStatus,
+    replica: &replicamq_quorum::ReplicaStatus,
+    committed: u64,
+) {
+    (if replica.filling { "unfilled" } else { "replica" }).clone_into(&mut member.role);
+    member.connected = true;
+    member.appended = replica.appended.sequence.0;
+    member.durable = replica.durable.sequence.0;
+    member.committed = committed.min(replica.durable.sequence.0);
+    member.applied = replica.applied.0;
+    member.position_epoch = replica.durable.epoch.0;
+    member.lag_entries = replica.lag_entries;
+    member.lag_bytes = replica.lag_bytes;
+    member.lag_ms = replica.lag_ms;
+}
+
+fn destinations(node: &Node) -> Vec<wire::DestinationStatus> {
+    node.destinations()
+        .into_iter()
+        .map(|status| wire::DestinationStatus {
+            kind: match status.kind {
+                DestinationKind::Queue => "queue",
+                DestinationKind::Topic => "topic",
+            }
+            .to_owned(),
+            name: status.name,
+            depth: status.depth,
+            consumers: status.consumers,
+            enqueued: status.enqueued,
+            dequeued: status.dequeued,
+            in_flight: status.in_flight,
+        })
+        .collect()
+}
+
+/// The service on the admin port.
+#[derive(Debug)]
+pub(crate) struct Service {
+    asked: mpsc::Sender<Asked>,
+    token: Option<Secret>,
+}
+
+impl Service {
+    pub(crate) fn new(asked: mpsc::Sender<Asked>, token: Option<Secret>) -> Self {
+        Self { asked, token }
+    }
+
+    async fn ask_master(&self, address: &str) -> Result<wire::StatusResponse, String> {
+        let failed = |error: &dyn std::fmt::Display| format!("the master at {address} did not answer: {error}");
+        let channel = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|error| failed(&error))?
+            .connect_timeout(MASTER_TIMEOUT)
+            .timeout(MASTER_TIMEOUT)
+            .connect()
+            .await
+            .map_err(|error| failed(&error))?;
+        let mut request = Request::new(wire::StatusRequest { local: true });
+        if let Some(token) = &self.token {
+            let value = token.reveal().parse().map_err(|error| failed(&error))?;
+            request.metadata_mut().insert("replicamq-token", value);
+        }
+        AdminClient::new(channel)
+            .max_decoding_message_size(ANSWER_BYTES_MAX)
+            .status(request)
+            .await
+            .map(Response::into_inner)
+            .map_err(|status| failed(&status.message()))
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for Service {
+    async fn status(
+        &self,
+        request: Request<wire::StatusRequest>,
+    ) -> Result<Response<wire::StatusResponse>, Status> {
+        let stopping = || Status::unavailable("this node is starting or stopping: ask again");
+        let (answer, answered) = oneshot::channel();
+        self.asked.send(answer).await.map_err(|_| stopping())?;
+        let Answer { mut status, master } = answered.await.map_err(|_| stopping())?;
+        if let Some(master) = master.filter(|_| !request.get_ref().local) {
+            match self.ask_master(&master).await {
+                Ok(told) => complete(&mut status, told),
+                Err(reason) => status.incomplete = reason,
+            }
+        }
+        Ok(Response::new(status))
+    }
+}
+
+/// Listens, and returns the serving to be run as a task.
+pub(crate) fn listen(
+    address: SocketAddr,
+    service: Service,
+    token: TokenCheck,
+) -> anyhow::Result<impl Future<Output = ()> + Send> {
+    let listener = std::net::TcpListener::bind(address).with_context(|| {
+        format!("listen on {address} for operators; choose another address with the key `admin`")
+    })?;
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let server = Server::builder()
+        .add_service(AdminServer::with_interceptor(service, token))
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    Ok(async move {
+        if let Err(error) = server.await {
+            tracing::error!("operators are not answered any more: {error}");
+        }
+    })
+}
+
+/// Adds what the master told to a replica's own view; of itself, the replica knows best.
+fn complete(status: &mut wire::StatusResponse, told: wire::StatusResponse) {
+    for mut member in told.members {
+        match status.members.iter_mut().find(|own| own.node == member.node) {
+            Some(own) if own.node == status.node => {
+                own.lag_entries = member.lag_entries;
+                own.lag_bytes = member.lag_bytes;
+                own.lag_ms = member.lag_ms;
+                own.connected = member.connected;
+            }
+            Some(own) => std::mem::swap(own, &mut member),
+            None => status.members.push(member),
+        }
+    }
+    status.destinations = told.destinations;
+}

@@ -1,0 +1,226 @@
+//! One client's socket: bytes to the session, commands to the node loop, and back.
+//!
+//! One task does both directions. It reads no further while the node loop, the
+//! session or the client's own reading lags behind: TCP slows the client.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use replicamq_core::{ConnectionId, Effect};
+use replicamq_protocols::stomp::{Flow, Outputs, Session, SessionConfig};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use crate::clock;
+use crate::run::inbox::{InboxSender, OUTBOX_GROUPS_MAX, Retired};
+
+/// Room made before each read.
+const READ_BYTES: usize = 16 << 10;
+
+/// Once so much is waiting to be written, it is written before more is encoded.
+const WRITE_BYTES: usize = 64 << 10;
+
+/// A larger buffer is given back once it is empty.
+const WRITE_KEEP_BYTES: usize = 256 << 10;
+
+/// A client that takes nothing for so long is dropped.
+const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
+
+/// What all connections of a port have in common.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) session: Arc<SessionConfig>,
+}
+
+/// Why a conversation ended.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    /// The session wished it: DISCONNECT, or an ERROR was sent.
+    #[error("closed")]
+    Closed,
+    #[error("the client hung up")]
+    HungUp,
+    #[error("the client has read nothing for {} s", WRITE_STALL_MAX.as_secs())]
+    Stalled,
+    #[error(transparent)]
+    Socket(#[from] io::Error),
+    #[error("the node stopped being master")]
+    Retired,
+}
+
+impl From<Retired> for End {
+    fn from(_: Retired) -> Self {
+        Self::Retired
+    }
+}
+
+struct Conversation<'a> {
+    stream: TcpStream,
+    connection: ConnectionId,
+    session: Session,
+    inbox: &'a InboxSender,
+    outbox: mpsc::Receiver<Vec<Effect>>,
+    input: BytesMut,
+    out: Outputs,
+}
+
+/// Talks to one client until it or the node has had enough.
+pub(crate) async fn run(
+    stream: TcpStream,
+    peer: SocketAddr,
+    connection: ConnectionId,
+    settings: &Settings,
+    inbox: &InboxSender,
+) {
+    let (sender, outbox) = mpsc::channel(OUTBOX_GROUPS_MAX);
+    if inbox.opened(connection, sender).await.is_err() {
+        return;
+    }
+    let id = format!("{}", connection.0);
+    let session = Session::new(Arc::clone(&settings.session), id, clock::monotonic_ms());
+    let mut conversation = Conversation {
+        stream,
+        connection,
+        session,
+        inbox,
+        outbox,
+        input: BytesMut::new(),
+        out: Outputs::default(),
+    };
+    let end = conversation.run().await;
+    match (conversation.session.fault(), end) {
+        (Some(fault), _) => {
+            tracing::warn!(connection = connection.0, %peer, "closed a connection: {fault}");
+        }
+        (None, Err(end @ (End::Stalled | End::Socket(_)))) => {
+            tracing::info!(connection = connection.0, %peer, "lost a client: {end}");
+        }
+        (None, Ok(()) | Err(End::Closed | End::HungUp | End::Retired)) => {
+            tracing::debug!(connection = connection.0, %peer, "a client left");
+        }
+    }
+    // Nobody is left to be told once the node is no longer master.
+    drop(inbox.closed(connection).await);
+}
+
+impl Conversation<'_> {
+    async fn run(&mut self) -> Result<(), End> {
+        self.stream.set_nodelay(true)?;
+        loop {
+            let flow = self.take_input().await?;
+            self.write_out().await?;
+            if self.session.is_closing() || flow == Flow::Close {
+                return Err(End::Closed);
+            }
+            self.wait(flow == Flow::Read).await?;
+        }
+    }
+
+    /// Hands over every frame that is complete.
+    async fn take_input(&mut self) -> Result<Flow, End> {
+        loop {
+            let before = self.input.len();
+            let flow =
+                self.session
+                    .receive(&mut self.input, clock::monotonic_ms(), &mut self.out);
+            self.hand_over(before.saturating_sub(self.input.len())).await?;
+            if flow != Flow::Full {
+                return Ok(flow);
+            }
+        }
+    }
+
+    async fn hand_over(&mut self, bytes: usize) -> Result<(), End> {
+        if self.out.commands.is_empty() {
+            return Ok(());
+        }
+        let commands = std::mem::take(&mut self.out.commands);
+        self.inbox
+            .commands(self.connection, commands, bytes)
+            .await?;
+        Ok(())
+    }
+
+    async fn write_out(&mut self) -> Result<(), End> {
+        if self.out.write.is_empty() {
+            return Ok(());
+        }
+        while !self.out.write.is_empty() {
+            match self.stream.try_write(&self.out.write) {
+                Ok(written) => self.out.write.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::time::timeout(WRITE_STALL_MAX, self.stream.writable())
+                        .await
+                        .map_err(|_| End::Stalled)??;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if self.out.write.capacity() > WRITE_KEEP_BYTES {
+            self.out.write = BytesMut::new();
+        } else {
+            self.out.write.clear();
+        }
+        self.session.written(&mut self.out.commands);
+        self.hand_over(0).await
+    }
+
+    /// Waits for the client, the node loop or the clock.
+    async fn wait(&mut self, read: bool) -> Result<(), End> {
+        let deadline = self.session.deadline();
+        // Every arm only waits: readiness, a channel, a timer. Cancelled, none loses anything.
+        tokio::select! {
+            biased;
+            group = self.outbox.recv() => {
+                let Some(group) = group else {
+                    return Err(End::Retired);
+                };
+                self.encode(group);
+            }
+            ready = self.stream.readable(), if read => {
+                ready?;
+                self.read()?;
+            }
+            () = until(deadline) => {
+                self.session.tick(clock::monotonic_ms(), &mut self.out.write);
+            }
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self, first: Vec<Effect>) {
+        let now_ms = clock::monotonic_ms();
+        let mut group = Some(first);
+        while let Some(effects) = group.take() {
+            for effect in &effects {
+                self.session.effect(effect, now_ms, &mut self.out.write);
+            }
+            if self.out.write.len() < WRITE_BYTES {
+                group = self.outbox.try_recv().ok();
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<(), End> {
+        self.input.reserve(READ_BYTES);
+        match self.stream.try_read_buf(&mut self.input) {
+            Ok(0) => Err(End::HungUp),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+async fn until(deadline_ms: Option<u64>) {
+    match deadline_ms {
+        Some(at) => {
+            let wait_ms = at.saturating_sub(clock::monotonic_ms());
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        }
+        None => std::future::pending().await,
+    }
+}

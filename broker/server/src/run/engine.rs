@@ -1,0 +1,326 @@
+//! The node loop: waits for the world, steps the node, carries out what it wants.
+//!
+//! One turn takes everything that has happened meanwhile, so that what arrived
+//! together is stored together: one entry, one sync. Nothing is decided here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use replicamq_core::{Command, Effect as ClientEffect};
+use replicamq_node::{Effect, Event, Node, Now};
+use replicamq_quorum::{Effect as QuorumEffect, Epoch, Event as QuorumEvent, NodeId, Role};
+use replicamq_store::{CheckpointInfo, Load, ReadLog, Store, StoreEvent};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::admin::{self, Asked, Board};
+use crate::clock;
+use crate::run::clients::Clients;
+use crate::run::inbox::Input;
+use crate::run::network::{Happened, Network};
+use crate::systemd;
+
+/// Events of one kind that one turn takes; the other kinds wait no longer than that.
+const TURN_EVENTS_MAX: usize = 512;
+
+/// How the loop ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// A checkpoint is ready to be put in place of the store.
+    Install {
+        staging: PathBuf,
+        info: CheckpointInfo,
+    },
+}
+
+/// A fetched checkpoint, or why there is none.
+type Fetched = anyhow::Result<(PathBuf, CheckpointInfo)>;
+
+pub(crate) struct Engine {
+    pub(crate) node: Node,
+    pub(crate) store: Arc<Store>,
+    pub(crate) store_events: mpsc::Receiver<StoreEvent>,
+    pub(crate) network: Network,
+    pub(crate) clients: Clients,
+    pub(crate) board: Board,
+    pub(crate) tick: Duration,
+    pub(crate) fetching: JoinSet<Fetched>,
+    pub(crate) effects: Vec<Effect>,
+}
+
+impl Engine {
+    /// Runs until the node is told to stop, must be refilled, or cannot go on.
+    pub(crate) async fn run(
+        &mut self,
+        stop: &mut watch::Receiver<bool>,
+        asked: &mut mpsc::Receiver<Asked>,
+    ) -> anyhow::Result<Ended> {
+        let mut ticks = tokio::time::interval(self.tick);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let accepts = self.node.accepts_commands(now());
+            // Every arm waits on a channel, a timer or a set of tasks, none of
+            // which loses anything when its arm is cancelled.
+            tokio::select! {
+                biased;
+                stopped = stop.wait_for(|stop| *stop) => {
+                    drop(stopped);
+                    return Ok(Ended::Stopped);
+                }
+                Some(event) = self.store_events.recv() => self.on_store(event)?,
+                happened = self.network.next() => self.on_network(happened)?,
+                _ = ticks.tick() => self.on_tick(),
+                input = self.clients.next(), if accepts => self.on_input(input),
+                Some(asked) = asked.recv() => self.on_asked(asked),
+                Some(fetched) = self.fetching.join_next() => {
+                    if let Some(ended) = self.on_fetched(fetched.context("fetch a checkpoint")?) {
+                        return Ok(ended);
+                    }
+                }
+            }
+            self.drain()?;
+            self.node.seal(now(), &mut self.effects);
+            self.carry_out().await?;
+        }
+    }
+
+    /// Takes what else has happened already.
+    fn drain(&mut self) -> anyhow::Result<()> {
+        for _ in 0..TURN_EVENTS_MAX {
+            match self.store_events.try_recv() {
+                Ok(event) => self.on_store(event)?,
+                Err(_) => break,
+            }
+        }
+        for _ in 0..TURN_EVENTS_MAX {
+            match self.network.try_next() {
+                Some(happened) => self.on_network(happened)?,
+                None => break,
+            }
+        }
+        for _ in 0..TURN_EVENTS_MAX {
+            if !self.node.accepts_commands(now()) {
+                break;
+            }
+            match self.clients.try_next() {
+                Some(input) => self.on_input(input),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn on_tick(&mut self) {
+        self.on_quorum(QuorumEvent::Tick);
+        let role = self.role_name();
+        self.network.advertise(role, self.node.quorum().positions().1);
+    }
+
+    fn on_quorum(&mut self, event: QuorumEvent) {
+        self.node
+            .step(Event::Quorum(event), now(), &mut self.effects);
+    }
+
+    fn on_store(&mut self, event: StoreEvent) -> anyhow::Result<()> {
+        let event = match event {
+            StoreEvent::Logged { appended, durable } => QuorumEvent::Logged { appended, durable },
+            StoreEvent::Truncated { keep } => QuorumEvent::Truncated { keep },
+            StoreEvent::PromiseStored { epoch } => QuorumEvent::PromiseStored { epoch },
+            StoreEvent::Applied { sequence } => QuorumEvent::Applied { sequence },
+            StoreEvent::LogRead { to, after, entries } => {
+                QuorumEvent::LogRead { to, after, entries }
+            }
+            StoreEvent::LogTrimmed { first } => QuorumEvent::LogTrimmed { first },
+            StoreEvent::Loaded { token, pairs, more } => {
+                let event = Event::Loaded { token, pairs, more };
+                self.node.step(event, now(), &mut self.effects);
+                return Ok(());
+            }
+            StoreEvent::Fatal(error) => {
+                return Err(anyhow::Error::new(error).context("the disk cannot be trusted any more"));
+            }
+        };
+        self.on_quorum(event);
+        Ok(())
+    }
+
+    fn on_network(&mut self, happened: Happened) -> anyhow::Result<()> {
+        match happened {
+            Happened::Quorum(event) => self.on_quorum(event),
+            Happened::Members(members) => self.board.members(members),
+            Happened::Refused(reason) => anyhow::bail!("{reason}"),
+        }
+        Ok(())
+    }
+
+    fn on_input(&mut self, input: Input) {
+        let (connection, commands) = match input {
+            Input::Opened { connection, outbox } => {
+                self.clients.register(connection, outbox);
+                return;
+            }
+            Input::Closed { connection } => {
+                self.clients.forget(connection);
+                (connection, vec![Command::Disconnect])
+            }
+            Input::Commands {
+                connection,
+                commands,
+                permit: _,
+            } => (connection, commands),
+        };
+        for command in commands {
+            let event = Event::Command {
+                connection,
+                command,
+            };
+            self.node.step(event, now(), &mut self.effects);
+        }
+    }
+
+    fn on_asked(&mut self, asked: Asked) {
+        let status = self
+            .board
+            .status(&self.node, &self.network, self.store.sizes());
+        // An asker that went away needs no answer.
+        drop(asked.send(status));
+    }
+
+    fn on_fetched(&mut self, fetched: Fetched) -> Option<Ended> {
+        match fetched {
+            Ok((staging, info)) => Some(Ended::Install { staging, info }),
+            Err(error) => {
+                tracing::warn!("no checkpoint could be fetched: {error:#}; trying again");
+                if let Role::Replica { master, .. } = self.node.quorum().role().clone() {
+                    self.network.unfollow();
+                    self.on_quorum(QuorumEvent::Unlinked { node: master });
+                }
+                None
+            }
+        }
+    }
+
+    async fn carry_out(&mut self) -> anyhow::Result<()> {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Quorum(effect) => self.for_quorum(effect)?,
+                Effect::Client(effect) => self.for_client(effect),
+                Effect::Load(request) => self.store.load(Load {
+                    token: request.token,
+                    from: request.from,
+                    to: request.to,
+                    pairs_max: request.pairs_max,
+                    bytes_max: request.bytes_max,
+                    reverse: false,
+                }),
+                Effect::Serve { epoch } => {
+                    tracing::info!(%epoch, "this node is master");
+                    self.clients.open()?;
+                }
+                Effect::Retire => self.clients.close().await?,
+                Effect::Unreadable { reason } => anyhow::bail!("{reason}"),
+            }
+        }
+        self.effects = effects;
+        self.clients.flush();
+        Ok(())
+    }
+
+    fn for_client(&mut self, effect: ClientEffect) {
+        let connection = match &effect {
+            ClientEffect::Receipt { connection, .. }
+            | ClientEffect::Refused { connection, .. }
+            | ClientEffect::BrowseEnd { connection, .. } => *connection,
+            ClientEffect::Deliver(delivery) => delivery.connection,
+            ClientEffect::Load(_) => return,
+        };
+        self.clients.push(connection, effect);
+    }
+
+    fn for_quorum(&mut self, effect: QuorumEffect) -> anyhow::Result<()> {
+        match effect {
+            QuorumEffect::Append(entries) => self.store.append(entries),
+            QuorumEffect::Truncate { keep } => self.store.truncate(keep),
+            QuorumEffect::StorePromise { epoch } => self.store.store_promise(epoch),
+            QuorumEffect::Apply(entries) => self.store.apply(entries),
+            QuorumEffect::Replay { to } => self.store.replay(to),
+            QuorumEffect::ReadLog {
+                to,
+                after,
+                bytes_max,
+            } => self.store.read_log(ReadLog {
+                to,
+                after,
+                bytes_max,
+            }),
+            QuorumEffect::Send { to, message } => self.network.send(&to, message),
+            QuorumEffect::Follow { master, hello } => self.network.follow(&master, &hello),
+            QuorumEffect::Unfollow => self.network.unfollow(),
+            QuorumEffect::Unlink { node } => self.network.unlink(&node),
+            QuorumEffect::Install { master, epoch } => self.fetch(&master, epoch),
+            QuorumEffect::Claim { epoch, version } => self.network.claim(epoch, version),
+            QuorumEffect::Filled => {
+                self.store
+                    .mark_filled()
+                    .context("mark the store as filled")?;
+                self.network.confirm_filled();
+            }
+            QuorumEffect::Role(role) => self.role_changed(&role),
+            QuorumEffect::Committed { .. } => {}
+            QuorumEffect::Lease { held } => {
+                if held {
+                    tracing::info!("a quorum hears this master: it answers clients");
+                } else {
+                    tracing::warn!(
+                        "no quorum hears this node as master: it answers nobody until one does"
+                    );
+                }
+            }
+            QuorumEffect::Note(note) => {
+                self.board.note(&note);
+                tracing::info!("{note}");
+            }
+        }
+        Ok(())
+    }
+
+    fn fetch(&mut self, master: &NodeId, epoch: Epoch) {
+        if self.fetching.is_empty()
+            && let Some(fetch) = self.network.fetch(master, epoch)
+        {
+            tracing::warn!(%master, "fetching a checkpoint: this store cannot be continued from the log");
+            self.fetching.spawn(fetch);
+        }
+    }
+
+    fn role_changed(&mut self, role: &Role) {
+        let text = match role {
+            Role::Electing => "electing: looking for a master".to_owned(),
+            Role::Candidate { epoch } => format!("candidate for epoch {epoch}"),
+            Role::Replica { master, epoch } => format!("replica of {master} in epoch {epoch}"),
+            Role::Rising { epoch } => format!("elected in epoch {epoch}, preparing to serve"),
+            Role::Master { epoch } => format!("master in epoch {epoch}"),
+        };
+        tracing::info!("role: {text}");
+        systemd::status(&text);
+        self.board.role(role);
+        self.network
+            .advertise(self.role_name(), self.node.quorum().positions().1);
+    }
+
+    fn role_name(&self) -> &'static str {
+        admin::role_name(&self.node)
+    }
+}
+
+pub(crate) fn now() -> Now {
+    Now {
+        monotonic_ms: clock::monotonic_ms(),
+        unix_ms: clock::unix_ms(),
+    }
+}

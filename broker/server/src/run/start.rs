@@ -1,0 +1,317 @@
+//! Building a node up, and taking it down again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use replicamq_cluster::{
+    Checkpoint, CheckpointSource, LinkConfig, Links, Membership, MembershipConfig,
+    MembershipEvent, Standing,
+};
+use replicamq_core::Limits as CoreLimits;
+use replicamq_node::{Config as NodeConfig, Node};
+use replicamq_quorum::{
+    Config as QuorumConfig, Copy, Limits as QuorumLimits, NodeId, Position, Recovered, SyncMode,
+};
+use replicamq_store::{
+    BATCH_BYTES_MAX, Opened, Options, Store, StoreEvent, SyncMode as StoreSync, staging_directory,
+};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tonic::service::Routes;
+
+use super::{Process, resolve};
+use super::clients::Clients;
+use super::engine::{Ended, Engine, now};
+use super::network::{ClusterNetwork, Network};
+use crate::admin::Board;
+use crate::config::{Address, Cluster, Durability};
+use crate::listener::Reserved;
+use crate::systemd;
+
+/// Reports of the disk that wait for the node loop. Outstanding work is bounded
+/// by the pipeline, so that this is never reached.
+const STORE_EVENTS_MAX: usize = 65_536;
+
+/// News from ZooKeeper that wait for the node loop.
+const MEMBERSHIP_EVENTS_MAX: usize = 64;
+
+/// A message from a master: the largest batch, and what surrounds it.
+const MESSAGE_BYTES_MAX: usize = BATCH_BYTES_MAX + (1 << 20);
+
+/// What joining the cluster came to.
+enum Joined {
+    Stopped,
+    Network(Box<Network>),
+}
+
+impl Process {
+    /// One life: from opening the store to closing it.
+    pub(super) async fn live(&mut self, port: &mut Option<Reserved>) -> anyhow::Result<Ended> {
+        let (events, store_events) = mpsc::channel(STORE_EVENTS_MAX);
+        let opened = self.open_store(events).await?;
+        let Opened {
+            store,
+            mut recovered,
+            identity,
+            damage,
+            created: _,
+        } = opened;
+        if let Some(damage) = damage {
+            tracing::error!(
+                "the store is damaged: {damage}; this node neither votes nor leads until a master has refilled it"
+            );
+        }
+        let store = Arc::new(store);
+        let node = NodeId::new(&self.config.node);
+        let mut board = self.board(&node);
+        let network = match self.config.cluster.clone() {
+            None => Network::standalone(&node),
+            Some(cluster) => {
+                let joined = self
+                    .join(&cluster, &store, identity, &mut recovered, &mut board)
+                    .await?;
+                match joined {
+                    Joined::Network(network) => *network,
+                    Joined::Stopped => return Ok(Ended::Stopped),
+                }
+            }
+        };
+        systemd::ready();
+        let intervals = self.config.intervals;
+        let mut engine = Engine {
+            node: Node::new(self.node_config(node), &recovered, now()),
+            store,
+            store_events,
+            network,
+            clients: Clients::new(
+                port.take(),
+                self.config.limits.connections_max,
+                Arc::clone(&self.settings),
+            ),
+            board,
+            tick: intervals.heartbeat / 2,
+            fetching: JoinSet::new(),
+            effects: Vec::new(),
+        };
+        let ended = engine.run(&mut self.stop, &mut self.asked).await;
+        *port = engine.clients.retire().await?;
+        engine.fetching.shutdown().await;
+        engine.network.stop().await;
+        if let Some(store) = Arc::into_inner(engine.store) {
+            tokio::task::spawn_blocking(move || store.close()).await?;
+        }
+        ended
+    }
+
+    fn board(&self, node: &NodeId) -> Board {
+        let replicas = self.config.cluster.as_ref().map_or(1, |c| c.replicas);
+        Board::new(node.clone(), replicas, self.config.sync.to_string())
+    }
+
+    async fn open_store(&self, events: mpsc::Sender<StoreEvent>) -> anyhow::Result<Opened> {
+        let config = &self.config;
+        let options = Options {
+            created_unfilled: config.cluster.is_some(),
+            segment_bytes: config.limits.log_segment_bytes,
+            retention_bytes: config.limits.log_retention_bytes,
+            sync: match config.sync.local {
+                Durability::Disk => StoreSync::Disk,
+                Durability::Mem | Durability::None => StoreSync::Memory,
+            },
+            ..Options::new(&config.directory, &config.node)
+        };
+        tracing::info!(node = config.node, directory = %config.directory.display(), "opening the store");
+        // Once the loop has ended, nobody is left to hear what the disk says.
+        let notify = move |event| drop(events.blocking_send(event));
+        let opened =
+            tokio::task::spawn_blocking(move || Store::open(options, Arc::new(notify))).await??;
+        tracing::info!(
+            log_ends = %opened.recovered.last,
+            applied = %opened.recovered.applied,
+            promised = %opened.recovered.promised,
+            "the store is open"
+        );
+        Ok(opened)
+    }
+
+    /// Registers with ZooKeeper, waiting for it as long as it takes, and opens
+    /// the replication port.
+    async fn join(
+        &mut self,
+        cluster: &Cluster,
+        store: &Arc<Store>,
+        identity: replicamq_store::Identity,
+        recovered: &mut Recovered,
+        board: &mut Board,
+    ) -> anyhow::Result<Joined> {
+        let (sender, mut membership_events) = mpsc::channel(MEMBERSHIP_EVENTS_MAX);
+        let membership = Membership::start(self.membership_config(cluster, identity), sender);
+        let waiting = format!("waiting for ZooKeeper at {}", zk_address(cluster));
+        systemd::status(&waiting);
+        let (id, standing) = loop {
+            // Every arm only waits on a channel.
+            tokio::select! {
+                stopped = self.stop.wait_for(|stop| *stop) => {
+                    drop(stopped);
+                    membership.stop().await;
+                    return Ok(Joined::Stopped);
+                }
+                Some(asked) = self.asked.recv() => drop(asked.send(board.waiting(&waiting))),
+                event = membership_events.recv() => match event {
+                    Some(MembershipEvent::Joined { cluster, standing }) => break (cluster, standing),
+                    Some(MembershipEvent::Refused(refused)) => return Err(anyhow!(refused)),
+                    Some(_) => {}
+                    None => return Err(anyhow!("the ZooKeeper session ended")),
+                }
+            }
+        };
+        store.set_cluster(&id)?;
+        match standing {
+            // Nobody ever counted on what this node promised: empty is all it should be.
+            Standing::New if recovered.unfilled && recovered.last == Position::default() => {
+                store.mark_filled()?;
+                recovered.unfilled = false;
+            }
+            Standing::Unfilled if !recovered.filling => {
+                tracing::warn!(
+                    "ZooKeeper knows this node with another store: it will be filled by the master before it votes"
+                );
+                store.mark_unfilled()?;
+                recovered.unfilled = true;
+            }
+            Standing::New | Standing::Known | Standing::Unfilled => {}
+        }
+        let bind = resolve(&cluster.replication.bind).await?;
+        let config = LinkConfig {
+            cluster: id.clone(),
+            node: NodeId::new(&self.config.node),
+            incarnation: self.incarnation.clone(),
+            token: self.token(),
+            bind,
+            message_bytes_max: MESSAGE_BYTES_MAX,
+        };
+        let checkpoints = checkpoints(Arc::clone(store), self.config.directory.join("outgoing"));
+        let (links, link_events) = Links::start(config, checkpoints, Routes::default())?;
+        tracing::info!(cluster = id, address = %links.address(), "open for replication");
+        board.cluster(id);
+        Ok(Joined::Network(Box::new(Network::Cluster(Box::new(
+            ClusterNetwork {
+                links,
+                link_events,
+                membership,
+                membership_events,
+                connected: true,
+                staging: staging_directory(&self.config.directory),
+                next: None,
+            },
+        )))))
+    }
+
+    fn membership_config(
+        &self,
+        cluster: &Cluster,
+        identity: replicamq_store::Identity,
+    ) -> MembershipConfig {
+        let config = &self.config;
+        let authority = |listen: &Option<crate::config::Listen>| {
+            listen
+                .as_ref()
+                .map_or_else(String::new, |listen| listen.advertised.authority())
+        };
+        let clients = config.stomp.as_ref();
+        MembershipConfig {
+            address: zk_address(cluster),
+            path: cluster.zk_path.clone(),
+            password: cluster.zk_password.as_ref().map(|p| p.reveal().to_owned()),
+            session_timeout: cluster.zk_session_timeout,
+            replicas: cluster.replicas as usize,
+            node: NodeId::new(&config.node),
+            incarnation: self.incarnation.clone(),
+            store: identity.store,
+            cluster: identity.cluster,
+            weight: cluster.weight,
+            replication_address: cluster.replication.advertised.authority(),
+            client_addresses: clients.map_or_else(String::new, |listen| {
+                format!("stomp://{}", listen.advertised.authority())
+            }),
+            admin_address: authority(&config.admin),
+        }
+    }
+
+    fn token(&self) -> Option<String> {
+        let token = self.config.security_token.as_ref();
+        token.map(|token| token.reveal().to_owned())
+    }
+
+    fn node_config(&self, node: NodeId) -> NodeConfig {
+        let config = &self.config;
+        let copy = |durability| match durability {
+            Durability::Disk => Copy::Disk,
+            Durability::Mem => Copy::Memory,
+            Durability::None => Copy::None,
+        };
+        let ms = |interval: Duration| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+        let quorum = QuorumConfig {
+            node,
+            replicas: config.cluster.as_ref().map_or(1, |c| c.replicas as usize),
+            weight: config.cluster.as_ref().map_or(1, |c| c.weight),
+            sync: SyncMode {
+                local: copy(config.sync.local),
+                remote: copy(config.sync.remote),
+            },
+            limits: QuorumLimits {
+                heartbeat_ms: ms(config.intervals.heartbeat),
+                lease_ms: ms(config.intervals.lease),
+                suspicion_ms: ms(config.intervals.suspicion),
+                ..QuorumLimits::default()
+            },
+        };
+        let limits = CoreLimits {
+            connections_max: config.limits.connections_max,
+            ..CoreLimits::default()
+        };
+        NodeConfig { quorum, limits }
+    }
+}
+
+/// `host:port,host:port`.
+fn zk_address(cluster: &Cluster) -> String {
+    let servers: Vec<String> = cluster.zk_servers.iter().map(Address::authority).collect();
+    servers.join(",")
+}
+
+/// Makes checkpoints for replicas, each in a directory of its own that goes
+/// when the transfer is over.
+fn checkpoints(store: Arc<Store>, directory: PathBuf) -> CheckpointSource {
+    let number = AtomicU64::new(0);
+    Arc::new(move |_epoch| {
+        let number = number.fetch_add(1, Ordering::Relaxed);
+        let directory = directory.join(number.to_string());
+        let pin = Outgoing(directory.clone());
+        let info = store
+            .checkpoint(&directory)
+            .map_err(|error| error.to_string())?;
+        Ok(Checkpoint {
+            directory,
+            applied: info.applied,
+            history: info.history,
+            pin: Box::new(pin),
+        })
+    })
+}
+
+/// Removes a checkpoint that nobody reads any more.
+struct Outgoing(PathBuf);
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(directory = %self.0.display(), "cannot remove a checkpoint: {error}");
+        }
+    }
+}
