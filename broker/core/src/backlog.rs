@@ -63,7 +63,8 @@ pub(crate) struct Backlog {
     /// Stored messages in `window` and `behind`, which the limits bound.
     kept_messages: usize,
     kept_bytes: usize,
-    /// Stored messages that were delivered and are not settled.
+    /// Messages that were delivered and are not settled. Volatile ones count,
+    /// too: `lowest` must never move back.
     open: BTreeSet<u64>,
     loading: Option<Loading>,
     /// Messages below are committed.
@@ -238,8 +239,8 @@ impl Backlog {
         };
         if entry.held == Held::Stored {
             memory.windows -= entry.bytes;
-            self.open.insert(entry.sequence);
         }
+        self.open.insert(entry.sequence);
         Some(entry)
     }
 
@@ -252,23 +253,18 @@ impl Backlog {
 
     /// A taken message comes back to its place.
     pub(crate) fn give_back(&mut self, entry: Entry, memory: &mut Memory) {
+        self.settle(entry.sequence);
         if entry.held == Held::Stored {
-            assert!(
-                self.open.remove(&entry.sequence),
-                "only what was taken comes back"
-            );
             memory.windows += entry.bytes;
         }
         self.note_expiry(&entry);
         self.returned.insert(entry.sequence, entry);
     }
 
-    /// A taken stored message is done with.
+    /// A taken message is no longer with a consumer.
     pub(crate) fn settle(&mut self, sequence: u64) {
-        assert!(
-            self.open.remove(&sequence),
-            "only what was taken is settled"
-        );
+        let was_open = self.open.remove(&sequence);
+        assert!(was_open, "only what was taken is settled");
     }
 
     /// The lowest sequence that is not done with; `next` if all are.
@@ -409,8 +405,8 @@ impl Backlog {
             }
             if entry.held == Held::Stored {
                 memory.windows -= entry.bytes;
-                self.open.insert(entry.sequence);
             }
+            self.open.insert(entry.sequence);
         }
         sieve.expired
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::client::{Clients, Connection, Subscription};
-use crate::command::{Command, ConnectionId, Receipt, TransactionId};
+use crate::command::{Command, ConnectionId, Disposition, Receipt, TransactionId};
 use crate::duplicate::Duplicates;
 use crate::effect::{Effect, Refusal};
 use crate::entry::Memory;
@@ -101,7 +101,12 @@ impl Broker {
     ) {
         self.now_ms = now_ms;
         let receipt = owed(&command);
-        match self.run(connection, command, effects) {
+        let patient = is_patient(&command);
+        let ran = self.run(connection, command, effects);
+        if !patient {
+            self.outbox.urge();
+        }
+        match ran {
             Ok(safe) => self.answer(connection, receipt, safe, effects),
             Err(refusal) => effects.push(Effect::Refused {
                 connection,
@@ -230,6 +235,29 @@ impl Broker {
             limit: self.limits.name_bytes_max as u64,
             cure: "choose a shorter one",
         })
+    }
+}
+
+/// Whether nobody waits for what the command stores: an acknowledgement that
+/// asks for no receipt. It may ride with the next batch that somebody waits for.
+fn is_patient(command: &Command) -> bool {
+    match command {
+        Command::Written { .. } => true,
+        Command::Acknowledge(acknowledge) => {
+            acknowledge.receipt.is_none()
+                && acknowledge.transaction.is_none()
+                && acknowledge.disposition == Disposition::Accepted
+        }
+        Command::Connect { .. }
+        | Command::Disconnect
+        | Command::Send(_)
+        | Command::Subscribe(_)
+        | Command::Unsubscribe { .. }
+        | Command::DeleteDurable { .. }
+        | Command::Begin { .. }
+        | Command::Commit { .. }
+        | Command::Abort { .. }
+        | Command::Flush { .. } => false,
     }
 }
 

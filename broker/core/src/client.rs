@@ -24,6 +24,8 @@ pub(crate) struct Connection {
     pub(crate) outstanding_bytes: usize,
     /// Its subscriptions that wait for acknowledgements, because of bytes.
     blocked: Vec<Key<Subscription>>,
+    /// It is in the list of those that wait for others' acknowledgements, too.
+    starved: bool,
     /// The last batch with something that it asked for.
     pub(crate) last_batch: u64,
     /// Where its last send went: most producers have one destination.
@@ -135,6 +137,7 @@ impl Clients {
             outstanding: 0,
             outstanding_bytes: 0,
             blocked: Vec::new(),
+            starved: false,
             last_batch: 0,
             last_target: None,
         });
@@ -213,7 +216,8 @@ impl Clients {
         }
         if !subscription.blocked {
             subscription.blocked = true;
-            if is_starved {
+            if is_starved && !connection.starved {
+                connection.starved = true;
                 self.starved.push_back(subscription.connection);
             }
             connection.blocked.push(key);
@@ -256,7 +260,11 @@ impl Clients {
         if memory.outstanding >= limits.outstanding_bytes_max {
             return None;
         }
-        self.starved.pop_front()
+        let key = self.starved.pop_front()?;
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.starved = false;
+        }
+        Some(key)
     }
 
     /// Hands a message over. `is_recovered`: an earlier master may have delivered it.

@@ -52,6 +52,7 @@ impl Duplicates {
     /// `stored` holds the slots that were read from the store, in any order.
     pub(crate) fn new(window: u32, mut stored: Vec<Slot>) -> Self {
         stored.sort_unstable_by_key(|slot| slot.counter);
+        let window = window.max(1);
         let mut duplicates = Self {
             window,
             counter: 0,

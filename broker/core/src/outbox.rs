@@ -51,6 +51,8 @@ pub(crate) struct Outbox {
     touched: VecDeque<(u64, Touched)>,
     pub(crate) dirty_feeds: Vec<Key<Feed>>,
     pub(crate) dirty_topics: Vec<Key<Topic>>,
+    /// Somebody waits for the batch being built.
+    urgent: bool,
 }
 
 impl Outbox {
@@ -65,6 +67,7 @@ impl Outbox {
             touched: VecDeque::new(),
             dirty_feeds: Vec::new(),
             dirty_topics: Vec::new(),
+            urgent: false,
         }
     }
 
@@ -79,6 +82,15 @@ impl Outbox {
     /// Whether there is nothing for a batch.
     pub(crate) fn is_empty(&self) -> bool {
         self.encoder.is_empty() && self.dirty_feeds.is_empty() && self.dirty_topics.is_empty()
+    }
+
+    /// Somebody waits for the batch being built.
+    pub(crate) fn urge(&mut self) {
+        self.urgent = true;
+    }
+
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.urgent && !self.is_empty()
     }
 
     /// Safe when the batch being built is committed.
@@ -136,6 +148,7 @@ impl Outbox {
             self.unsealed.is_none(),
             "a batch is sealed before the next is taken"
         );
+        self.urgent = false;
         if self.encoder.is_empty() {
             return None;
         }

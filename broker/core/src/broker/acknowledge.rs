@@ -120,18 +120,23 @@ impl Broker {
     /// A taken message of a feed is done with, for good.
     pub(super) fn consume(&mut self, key: Key<Feed>, entry: &Entry) -> Safe {
         let feed = &mut self.feeds[key];
+        feed.backlog.settle(entry.sequence);
         match entry.held {
             Held::Copy => return Safe::Now,
             Held::Volatile => {
                 self.memory.volatile -= entry.bytes;
-                if let Owner::Queue(queue) = &mut feed.owner {
-                    queue.volatile_depth -= 1;
+                match &mut feed.owner {
+                    Owner::Queue(queue) => queue.volatile_depth -= 1,
+                    // The watermark may pass its marks now.
+                    Owner::Durable(durable) if !durable.marks.is_empty() => {
+                        self.outbox.touch_feed(key, feed);
+                    }
+                    Owner::Durable(_) => {}
                 }
                 return Safe::Now;
             }
             Held::Stored => {}
         }
-        feed.backlog.settle(entry.sequence);
         match &mut feed.owner {
             Owner::Queue(queue) => {
                 queue.record.depth -= 1;

@@ -39,6 +39,12 @@ impl Broker {
         self.outbox.encoder.bytes()
     }
 
+    /// Whether somebody waits for the batch being built. One that nobody waits
+    /// for may be taken later, with what comes meanwhile.
+    pub fn is_urgent(&self) -> bool {
+        self.outbox.is_urgent()
+    }
+
     /// The batch just taken became this entry of the log.
     pub fn sealed(&mut self, sequence: u64) {
         self.outbox.seal(sequence);

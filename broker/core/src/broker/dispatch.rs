@@ -81,6 +81,7 @@ impl Broker {
             if sequence >= feed.dispatched.proposed {
                 self.outbox.touch_feed(key, feed);
             }
+            self.outbox.urge();
             return Next::Wait;
         }
         Next::Deliver {

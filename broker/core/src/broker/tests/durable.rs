@@ -304,3 +304,22 @@ fn numbers_go_on_behind_a_volatile_message_that_it_passed() {
     harness.run();
     assert_eq!(harness.bodies(), ["2"]);
 }
+
+#[test]
+fn an_open_volatile_message_does_not_hide_an_acknowledgement() {
+    let mut harness = harness(Limits::default());
+    durable(&mut harness, A, "s", 100);
+    harness.run();
+    harness.send_with(C, volatile(T, "0"), |_| {});
+    harness.send(C, T, "1");
+    harness.run();
+    let delivered = harness.delivered();
+    harness.accept(&delivered[1]);
+    harness.step(A, Command::Disconnect);
+    harness.run();
+    harness.fail_over(0);
+    reconnect(&mut harness);
+    durable(&mut harness, A, "s", 100);
+    harness.run();
+    assert!(harness.deliveries.is_empty());
+}

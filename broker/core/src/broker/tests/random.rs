@@ -22,6 +22,8 @@ const PLACES: [&str; 4] = ["/queue/a", "/queue/b", "/topic/t", "/queue/ActiveMQ.
 const TOPIC: usize = 2;
 const LETTERS: usize = 3;
 const TRANSACTION: u64 = 1;
+/// Subscriptions from here on only look.
+const BROWSER: u64 = 10;
 
 #[derive(Debug, Clone)]
 enum Action {
@@ -29,6 +31,7 @@ enum Action {
         place: usize,
         persistent: bool,
         in_transaction: bool,
+        mortal: bool,
     },
     Subscribe {
         connection: usize,
@@ -39,6 +42,13 @@ enum Action {
     Unsubscribe {
         connection: usize,
         place: usize,
+    },
+    Browse {
+        connection: usize,
+        place: usize,
+    },
+    Tick {
+        milliseconds: u64,
     },
     Disconnect {
         connection: usize,
@@ -81,9 +91,13 @@ fn disposition() -> impl Strategy<Value = Disposition> {
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        20 => (0..3_usize, prop::bool::weighted(0.8), prop::bool::weighted(0.2)).prop_map(
-            |(place, persistent, in_transaction)| Action::Send { place, persistent, in_transaction }
+        20 => (0..3_usize, prop::bool::weighted(0.8), prop::bool::weighted(0.2), prop::bool::weighted(0.1)).prop_map(
+            |(place, persistent, in_transaction, mortal)| Action::Send { place, persistent, in_transaction, mortal }
         ),
+        1 => (0..2_usize, 0..2_usize).prop_map(
+            |(connection, place)| Action::Browse { connection, place }
+        ),
+        2 => (0..400_u64).prop_map(|milliseconds| Action::Tick { milliseconds }),
         4 => (0..2_usize, 0..4_usize, mode(), 1..8_u32).prop_map(
             |(connection, place, mode, credit)| Action::Subscribe { connection, place, mode, credit }
         ),
@@ -113,6 +127,8 @@ struct Sent {
     /// Its place among the sends that took effect; known when they did.
     order: Option<u64>,
     in_transaction: bool,
+    /// 0: never.
+    expires_ms: u64,
     receipt: Option<Receipt>,
     /// A consumer accepted it; perhaps nobody knows.
     accepted: bool,
@@ -164,6 +180,8 @@ fn limits() -> Limits {
         durable_marks_max: 4,
         connection_outstanding_bytes_max: 2_000,
         outstanding_bytes_max: 3_000,
+        browse_page_messages: 4,
+        expiry_interval_ms: 100,
         ..Limits::default()
     }
 }
@@ -227,7 +245,7 @@ impl World {
         }
     }
 
-    fn send(&mut self, place: usize, persistent: bool, in_transaction: bool) {
+    fn send(&mut self, place: usize, persistent: bool, in_transaction: bool, mortal: bool) {
         let id = self.next_id;
         self.next_id += 1;
         let mut order = None;
@@ -245,6 +263,11 @@ impl World {
                 persistent,
                 order,
                 in_transaction,
+                expires_ms: if mortal {
+                    self.harness.now_ms + 1_000
+                } else {
+                    0
+                },
                 receipt: None,
                 accepted: false,
             },
@@ -259,6 +282,7 @@ impl World {
         let sent = &self.sent[&id];
         let mut message = message(PLACES[sent.place], &id.to_string());
         message.persistent = sent.persistent;
+        message.expires_ms = sent.expires_ms;
         let (persistent, in_transaction) = (sent.persistent, sent.in_transaction);
         self.harness.send_with(A, message, |send| {
             send.duplicate_key = persistent.then(|| id.to_string());
@@ -345,6 +369,21 @@ impl World {
         self.promises.push(Promise { receipt, messages });
     }
 
+    fn browse(&mut self, connection: ConnectionId, place: usize) {
+        let number = BROWSER + place as u64;
+        let known = &self.harness.broker.clients;
+        let browsers = &known.connections[known.by_id[&connection]].subscriptions;
+        if browsers.contains_key(&SubscriptionId(number)) {
+            self.harness.unsubscribe(connection, number);
+        }
+        self.harness
+            .subscribe_with(connection, number, PLACES[place], |subscribe| {
+                subscribe.browse = true;
+                subscribe.mode = AcknowledgeMode::Auto;
+                subscribe.credit = 2;
+            });
+    }
+
     fn leave(&mut self, connection: ConnectionId) {
         self.subscribed.retain(|(who, _), _| *who != connection);
         self.open.remove(&connection);
@@ -387,8 +426,13 @@ impl World {
             .into_iter()
             .partition(|promise| kept.contains(&promise.receipt));
         self.promises = waiting;
-        for delivery in self.harness.delivered() {
-            self.see(delivery);
+        while let Some(delivery) = self.harness.deliveries.pop_front() {
+            if delivery.subscription.0 >= BROWSER {
+                assert!(!delivery.redelivered);
+                self.harness.written(&delivery);
+            } else {
+                self.see(delivery);
+            }
         }
         for promise in kept_promises {
             self.done.extend(promise.messages);
@@ -404,6 +448,8 @@ impl World {
             !self.done.contains(&(place, id)),
             "{id} came again after its end"
         );
+        let expires_ms = self.sent[&id].expires_ms;
+        assert!(place == LETTERS || expires_ms == 0 || expires_ms > self.harness.now_ms);
         if self.delivered.insert((place, id)) {
             let order = self.sent[&id].order;
             assert!(order.is_some(), "{id} was never committed");
@@ -427,9 +473,10 @@ impl World {
                 place,
                 persistent,
                 in_transaction,
-            } => {
-                self.send(place, persistent, in_transaction);
-            }
+                mortal,
+            } => self.send(place, persistent, in_transaction, mortal),
+            Action::Browse { connection, place } => self.browse(consumer(connection), place),
+            Action::Tick { milliseconds } => self.harness.tick(self.harness.now_ms + milliseconds),
             Action::Subscribe {
                 connection,
                 place,
@@ -527,7 +574,8 @@ impl World {
                 .filter(|place| self.drained.contains(&(**place, *id)))
                 .count();
             assert!(times <= 1, "{id} was there twice");
-            let must_be_there = sent.persistent && is_safe && !sent.accepted;
+            let may_expire = sent.expires_ms != 0 && sent.expires_ms <= self.harness.now_ms;
+            let must_be_there = sent.persistent && is_safe && !sent.accepted && !may_expire;
             assert!(!must_be_there || times == 1, "{id} is lost: {sent:?}");
         }
         let memory = &self.harness.broker.memory;
