@@ -12,6 +12,16 @@ use crate::event::{Effect, Event, Now};
 /// The broker's own part of a load's token; the mastership's number is above it.
 const TOKEN_BITS: u32 = 40;
 
+/// A batch of this size is not let grow any further by other commands.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Acknowledgements that nobody waits for are stored at the latest when so much
+/// time has passed since the last batch…
+const PATIENCE_MS: u64 = 5;
+
+/// …or when they are so many bytes.
+const PATIENT_BYTES_MAX: usize = 16 << 10;
+
 /// What a node is made of.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -35,6 +45,8 @@ enum Service {
 #[derive(Debug)]
 struct Open {
     broker: Broker,
+    /// When a batch was last taken.
+    sealed_ms: u64,
     /// What came while the lease was not held: nothing is answered or
     /// dispatched before it is held again.
     deferred: VecDeque<Deferred>,
@@ -93,6 +105,10 @@ impl Node {
                 command,
             } => {
                 self.with_broker(|broker, out| broker.step(connection, command, now.unix_ms, out));
+                if matches!(&self.service, Service::Open(open) if open.broker.batch_bytes() >= BATCH_BYTES_MAX)
+                {
+                    self.propose(now, effects);
+                }
             }
             Event::Loaded { token, pairs, more } => self.loaded(token, pairs, more, now, effects),
         }
@@ -100,11 +116,24 @@ impl Node {
         self.pass_on(effects);
     }
 
-    /// Ends a turn: everything that the broker wants stored becomes one entry.
+    /// Ends a turn: everything that the broker wants stored becomes one entry,
+    /// unless nobody waits for it and it is young and small.
     pub fn seal(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let Service::Open(open) = &mut self.service else {
             return;
         };
+        let young = now.monotonic_ms < open.sealed_ms + PATIENCE_MS;
+        if young && !open.broker.is_urgent() && open.broker.batch_bytes() < PATIENT_BYTES_MAX {
+            return;
+        }
+        self.propose(now, effects);
+    }
+
+    fn propose(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let Service::Open(open) = &mut self.service else {
+            return;
+        };
+        open.sealed_ms = now.monotonic_ms;
         let Some(batch) = open.broker.take_batch() else {
             return;
         };
@@ -206,6 +235,7 @@ impl Node {
                 Ok(broker) => {
                     self.service = Service::Open(Box::new(Open {
                         broker,
+                        sealed_ms: 0,
                         deferred: VecDeque::new(),
                     }));
                     effects.push(Effect::Serve { epoch });
