@@ -207,25 +207,32 @@ impl Broker {
         let wants_trim = topic.durables.is_empty()
             || topic.settled_messages >= self.limits.topic_trim_messages
             || topic.settled_bytes >= self.limits.topic_trim_bytes;
-        let lowest = topic
-            .durables
-            .iter()
-            .map(|feed| self.feeds[*feed].backlog.lowest(self.feeds[*feed].next))
-            .fold(topic.record.next_sequence, u64::min);
-        let topic = &mut self.topics[key];
-        let encoder = &mut self.outbox.encoder;
         if wants_trim {
-            topic.settled_messages = 0;
-            topic.settled_bytes = 0;
-            if lowest > topic.record.trimmed {
-                let log = Log::Topic(topic.number);
-                encoder.delete_range(&log.key(topic.record.trimmed), &log.key(lowest));
-                topic.record.trimmed = lowest;
-            }
+            let lowest = topic
+                .durables
+                .iter()
+                .map(|feed| self.feeds[*feed].backlog.lowest(self.feeds[*feed].next))
+                .fold(topic.record.next_sequence, u64::min);
+            self.trim(key, lowest);
         }
+        let topic = &self.topics[key];
+        let encoder = &mut self.outbox.encoder;
         let bytes = topic.record.encoded_len();
         encoder.put_encoded(&topic::key(topic.number), &topic.record, bytes);
         self.outbox.note(Touched::Topic(key));
+    }
+
+    /// Deletes what every durable subscription of a topic is done with.
+    fn trim(&mut self, key: Key<Topic>, lowest: u64) {
+        let topic = &mut self.topics[key];
+        topic.settled_messages = 0;
+        topic.settled_bytes = 0;
+        if lowest > topic.record.trimmed {
+            let log = Log::Topic(topic.number);
+            let (from, to) = (log.key(topic.record.trimmed), log.key(lowest));
+            self.outbox.encoder.delete_range(&from, &to);
+            topic.record.trimmed = lowest;
+        }
     }
 }
 
