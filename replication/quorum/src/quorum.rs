@@ -64,8 +64,8 @@ pub struct Quorum {
     pub(crate) log: Cursors,
     /// The highest epoch promised, on disk or on its way there.
     pub(crate) promised: Epoch,
-    /// To whom; unknown after a restart.
-    promised_to: Option<NodeId>,
+    /// To whom, asked or not; unknown after a restart.
+    pub(crate) promised_to: Option<NodeId>,
     promising: Option<Promising>,
     /// The last thing ZooKeeper said; `None` while it cannot be reached.
     pub(crate) keeper: Option<Keeper>,
@@ -312,8 +312,9 @@ impl Quorum {
         }
         self.learn(epoch, Some(from.clone()));
         if again {
-            if self.promising.is_none() {
-                self.answer_promise(from, None, effects);
+            match &mut self.promising {
+                Some(promising) => promising.to = Some(from),
+                None => self.answer_promise(from, None, effects),
             }
             return;
         }
@@ -334,6 +335,7 @@ impl Quorum {
     }
 
     /// Lower epochs are refused from now on; it counts once it is on the disk.
+    /// `to` waits for our answer.
     pub(crate) fn begin_promise(
         &mut self,
         epoch: Epoch,

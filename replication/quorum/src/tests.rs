@@ -130,3 +130,21 @@ fn a_replica_whose_store_turns_out_to_be_lost_greets_again() {
     let effects = step(&mut node, received("a", Message::AskAnswer(master)), 40);
     assert!(greeting(&effects).unwrap().unfilled);
 }
+
+/// ZooKeeper told of a claim before the candidate asked for the promise, and the
+/// candidate was refused: each such election took half a second longer.
+#[test]
+fn a_claim_that_is_followed_before_it_asks_is_promised_all_the_same() {
+    let promised = |effects: &[Effect]| {
+        effects.iter().any(|effect| {
+            matches!(effect, Effect::Send { message: Message::PromiseAnswer(answer), .. } if answer.refused.is_none())
+        })
+    };
+    let mut node = quorum(&Recovered::default());
+    assert!(stores_promise(&step(&mut node, keeper(2, "a"), 10), 2));
+    assert!(!promised(&step(&mut node, received("a", promise(2)), 20)));
+    let effects = step(&mut node, promise_stored(2), 30);
+    assert!(promised(&effects) && greeting(&effects).is_some());
+    assert!(promised(&step(&mut node, received("a", promise(2)), 40)));
+    assert!(!promised(&step(&mut node, received("c", promise(2)), 50)));
+}
