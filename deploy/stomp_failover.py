@@ -107,7 +107,7 @@ class Producer:
         self.changed = threading.Condition()
         self.unacknowledged: OrderedDict[str, bytes] = OrderedDict()
         self.acknowledged: list[str] = []
-        self.connection, self.listener = None, None
+        self.connection, self.listener, self.host = None, None, None
         self.connections = 0
         self.resent = 0
         # When each connection that brought receipts brought its first.
@@ -145,9 +145,14 @@ class Producer:
 
     def reconnect(self) -> None:
         deadline = time.monotonic() + self.seconds
+        if self.connection:
+            # The one that was lost is asked last: a hanging broker would hold us up.
+            while self.brokers[-1] != self.host:
+                self.brokers.append(self.brokers.pop(0))
         self.connection, self.listener = connect(
             self.brokers, lambda: Receipts(self), deadline, heartbeats=self.heartbeats
         )
+        self.host = self.listener.host
         with self.changed:
             self.connections += 1
             waiting = list(self.unacknowledged.items())
@@ -171,6 +176,10 @@ class Receipts(stomp.ConnectionListener):
         self.producer = producer
         self.gone = False
         self.silent = True
+        self.host = None
+
+    def on_connecting(self, host_and_port):
+        self.host = host_and_port
 
     def on_receipt(self, frame):
         producer = self.producer
