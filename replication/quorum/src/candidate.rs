@@ -99,7 +99,7 @@ impl Quorum {
         };
         let ask = Ask {
             epoch: self.known.0.max(self.promised),
-            durable: self.log.durable,
+            durable: self.log.last,
             weight: self.config.weight,
             rank: own.rank,
         };

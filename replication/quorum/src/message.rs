@@ -48,7 +48,7 @@ pub enum Message {
 pub struct Ask {
     /// The last epoch the asker knows.
     pub epoch: Epoch,
-    /// Its last durable position.
+    /// Where its log ends: all of it is synced before a promise.
     pub durable: Position,
     /// Its weight.
     pub weight: u32,
@@ -63,7 +63,7 @@ pub struct AskAnswer {
     pub unwilling: Option<String>,
     /// The highest epoch that the answerer promised.
     pub promised: Epoch,
-    /// Its last durable position.
+    /// Where its log ends: all of it is synced before a promise.
     pub durable: Position,
     /// Its weight.
     pub weight: u32,

@@ -286,7 +286,7 @@ impl Quorum {
         let answer = AskAnswer {
             unwilling,
             promised: self.promised,
-            durable: self.log.durable,
+            durable: self.log.last,
             weight: self.config.weight,
             rank: own.map_or(i64::MAX, |member| member.rank),
             master,

@@ -1,8 +1,10 @@
 //! Short histories of one node, each of which went wrong once under simulated faults.
 
+use bytes::Bytes;
+
 use crate::{
-    AskAnswer, Config, Effect, EpochRecord, Event, Hello, Keeper, Limits, Member, Message, NodeId,
-    Position, Quorum, Recovered, SyncMode,
+    Ask, AskAnswer, Config, Effect, Entries, Entry, EpochRecord, Event, Hello, Keeper, Limits,
+    Member, Message, NodeId, Position, Quorum, Recovered, SyncMode,
 };
 
 fn quorum(recovered: &Recovered) -> Quorum {
@@ -147,4 +149,34 @@ fn a_claim_that_is_followed_before_it_asks_is_promised_all_the_same() {
     assert!(promised(&effects) && greeting(&effects).is_some());
     assert!(promised(&step(&mut node, received("a", promise(2)), 40)));
     assert!(!promised(&step(&mut node, received("c", promise(2)), 50)));
+}
+
+/// The answer told of what was synced so far. The one further behind stood, met
+/// the later position in a promise, and an election was lost.
+#[test]
+fn an_answer_counts_what_will_be_synced_before_the_promise() {
+    let mut node = quorum(&Recovered::default());
+    step(&mut node, keeper(1, "a"), 10);
+    step(&mut node, promise_stored(1), 20);
+    let entries = Entries {
+        epoch: crate::Epoch(1),
+        previous: Position::default(),
+        entries: vec![Entry {
+            position: Position::new(1, 1),
+            batch: Bytes::new(),
+        }],
+        committed: crate::Sequence(0),
+        stamp_ms: 0,
+    };
+    step(&mut node, received("a", Message::Entries(entries)), 30);
+    let ask = Ask {
+        epoch: crate::Epoch(1),
+        durable: Position::default(),
+        weight: 1,
+        rank: 3,
+    };
+    let effects = step(&mut node, received("c", Message::Ask(ask)), 40);
+    assert!(effects.iter().any(|effect| {
+        matches!(effect, Effect::Send { message: Message::AskAnswer(answer), .. } if answer.durable == Position::new(1, 1))
+    }));
 }
