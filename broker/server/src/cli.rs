@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::{bench, client, config, logging, run, status, terminal};
+use crate::{bench, client, config, drill, logging, run, status, terminal};
 
 /// A message broker whose messages survive the loss of a node.
 #[derive(Debug, Parser)]
@@ -35,6 +35,7 @@ enum Command {
     Browse(client::BrowseArgs),
     Status(status::StatusArgs),
     Bench(bench::BenchArgs),
+    Drill(drill::DrillArgs),
 }
 
 /// Run a broker: alone, or as a node of a cluster.
@@ -86,6 +87,7 @@ pub(crate) fn dispatch() -> anyhow::Result<ExitCode> {
         Command::Browse(args) => on_one_thread(client::browse(args)),
         Command::Status(args) => on_one_thread(status::status(args)),
         Command::Bench(args) => on_one_thread(bench::bench(args)),
+        Command::Drill(args) => on_one_thread(drill::drill(args)),
     }
 }
 

@@ -17,4 +17,4 @@ pub(crate) use options::ClientOptions;
 pub(crate) use receive::{BrowseArgs, ReceiveArgs, browse, receive};
 pub(crate) use send::{SendArgs, send};
 pub(crate) use session::{Event, Session, Subscription};
-pub(crate) use uri::BrokerUri;
+pub(crate) use uri::{BrokerUri, Failover};

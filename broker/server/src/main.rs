@@ -12,6 +12,7 @@ mod cli;
 mod client;
 mod clock;
 mod config;
+mod drill;
 mod logging;
 mod run;
 mod status;
