@@ -52,7 +52,7 @@ class Containers:
 def containers(root, environment):
     require_docker()
     ports = {name: str(port) for name, port in zip(PORTS, free_ports(len(PORTS)))}
-    settings = environment | ports | {"COMPOSE_PROJECT_NAME": PROJECT, "PREBUILT": "1", "REPLICAMQ_SECURITY_TOKEN": "of this test"}
+    settings = environment | ports | {"COMPOSE_PROJECT_NAME": PROJECT, "PREBUILT": "1", "REPLICAMQ_SECURITY_TOKEN": "of-this-test"}
     cluster = Containers(root / "deploy/docker/compose", settings)
     try:
         cluster.compose("image")
