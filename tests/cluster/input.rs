@@ -1,0 +1,237 @@
+//! Clients that send what they should not, say nothing, or do not read.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use replicamq_harness::cluster::Cluster;
+use replicamq_harness::load::{self, Load};
+use replicamq_harness::stomp::{Client, Frame};
+use replicamq_harness::wait;
+
+/// What a master may use, whatever clients do to it.
+const RESIDENT_MIB_MAX: u64 = 300;
+
+/// A frame never ends here.
+const ENDLESS: usize = 256 << 20;
+
+/// Writes raw bytes until all are gone or the broker has had enough, and hears it out.
+fn raw(address: SocketAddr, pieces: impl Iterator<Item = Vec<u8>>) -> Vec<Frame> {
+    let mut client = Client::open(address).unwrap();
+    client.wait_at_most(wait::PATIENCE);
+    for piece in pieces {
+        if client.socket().write_all(&piece).is_err() {
+            break;
+        }
+    }
+    client.rest()
+}
+
+fn after_connect(more: &str) -> Vec<u8> {
+    format!("CONNECT\naccept-version:1.2\nhost:/\n\n\0{more}").into_bytes()
+}
+
+#[track_caller]
+fn refused(frames: &[Frame], why: &str) {
+    let last = frames.last().expect("the broker says why");
+    assert_eq!(last.command, "ERROR", "{last:?}");
+    let said = format!("{} {}", last.header("message"), last.text());
+    assert!(said.contains(why), "{said}");
+}
+
+#[test]
+fn what_is_not_a_frame_is_refused_and_disturbs_nobody() {
+    let cluster = Cluster::start();
+    let load = Load::start(&cluster.addresses(), "/queue/beside-garbage");
+    load.goes_on(100);
+    let master = &cluster.nodes[cluster.master()];
+    let port = master.stomp;
+    let once = |bytes: Vec<u8>| raw(port, std::iter::once(bytes));
+
+    // Garbage: of every byte, of another protocol, after a good start.
+    let noise = (0..64 << 10).map(|byte: u32| byte.wrapping_mul(2_654_435_761).to_be_bytes()[0]);
+    refused(&once(noise.collect()), "");
+    let http = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
+    refused(
+        &once(http),
+        "this port speaks STOMP, but the first bytes look like",
+    );
+    refused(
+        &once(after_connect("NONSENSE\n\n\0")),
+        "there is no STOMP command",
+    );
+
+    // Too large: as announced, and without an end.
+    let announced = "SEND\ndestination:/queue/q\ncontent-length:99999999999\n\n";
+    refused(
+        &once(after_connect(announced)),
+        "the body of SEND is longer than 16777216 bytes",
+    );
+    let begin = std::iter::once(after_connect("SEND\ndestination:/queue/q\n\n"));
+    let endless = std::iter::repeat_n(vec![b'x'; 1 << 20], ENDLESS >> 20);
+    let said = raw(port, begin.chain(endless));
+    if !said
+        .iter()
+        .any(|frame| frame.command == "CONNECTED" || frame.command == "ERROR")
+    {
+        // The answer may be lost to the reset: the log has it.
+        master.says("the body of SEND is longer than 16777216 bytes");
+    }
+
+    // Header bombs: by number, by length, by the sum of both, and one without an end.
+    let bomb = |header: &dyn Fn(usize) -> String, count| {
+        let headers: String = (0..count).map(header).collect();
+        once(after_connect(&format!(
+            "SEND\ndestination:/queue/q\n{headers}\nbody\0"
+        )))
+    };
+    let many = bomb(&|number| format!("h{number}:v\n"), 5_000);
+    refused(&many, "SEND has more than 1000 headers");
+    let long = bomb(&|_| format!("h:{}\n", "v".repeat(20 << 10)), 1);
+    refused(&long, "a header line of SEND is longer than 10240 bytes");
+    let both = bomb(&|number| format!("h{number}:{}\n", "v".repeat(1000)), 500);
+    refused(
+        &both,
+        "the headers of SEND are longer than 131072 bytes together",
+    );
+
+    load.goes_on(100);
+    let resident = master.resident_mib();
+    assert!(resident < RESIDENT_MIB_MAX, "{resident} MiB");
+    load.nothing_is_lost();
+}
+
+#[test]
+fn half_frames_leave_nothing_behind() {
+    let cluster = Cluster::start();
+    let load = Load::start(&cluster.addresses(), "/queue/beside-halves");
+    load.goes_on(100);
+    let master = &cluster.nodes[cluster.master()];
+    let frame = "SEND\ndestination:/queue/halves\npersistent:true\ncontent-length:4\n\nhalf\0";
+    for round in 0..10 {
+        for cut in 1..frame.len() {
+            let mut client = Client::open(master.stomp).unwrap();
+            let bytes = after_connect(&frame[..cut]);
+            client.socket().write_all(&bytes).unwrap();
+            drop(client);
+        }
+        load.goes_on(round);
+    }
+    let found = load::take_all(&cluster.addresses(), "/queue/halves");
+    assert!(
+        found.is_empty(),
+        "half a frame was taken for a whole one: {found:?}"
+    );
+    load.nothing_is_lost();
+}
+
+#[test]
+fn thousands_that_say_nothing_are_closed_in_time_and_others_are_served() {
+    more_files();
+    let cluster = Cluster::start();
+    let load = Load::start(&cluster.addresses(), "/queue/beside-silence");
+    load.goes_on(100);
+    let master = &cluster.nodes[cluster.master()];
+    let mut silent: Vec<Client> = (0..3_000)
+        .map(|_| Client::open(master.stomp).unwrap())
+        .collect();
+    load.goes_on(500);
+    let resident = master.resident_mib();
+    assert!(resident < RESIDENT_MIB_MAX, "{resident} MiB");
+    // Each is told, after 30 s.
+    for client in &mut silent {
+        client.wait_at_most(wait::PATIENCE);
+        refused(&client.rest(), "30");
+    }
+    load.goes_on(100);
+    load.nothing_is_lost();
+}
+
+#[test]
+fn one_connection_too_many_is_refused_and_the_others_stay() {
+    let cluster = Cluster::start_with("connections_max = 20");
+    let master = &cluster.nodes[cluster.master()];
+    let load = Load::start(&cluster.addresses(), "/queue/beside-many");
+    load.goes_on(100);
+    let mut many: Vec<Client> = (0..30)
+        .map(|_| Client::open(master.stomp).unwrap())
+        .collect();
+    master.says("connections_max is reached");
+    load.goes_on(100);
+    let refused = many.iter_mut().filter_map(|client| {
+        client.wait_at_most(Duration::from_millis(100));
+        client.read().err()
+    });
+    let refused = refused
+        .filter(|error| error.kind() != std::io::ErrorKind::WouldBlock)
+        .count();
+    assert!((10..30).contains(&refused), "{refused} of 30 refused");
+    // Room again, once some are gone.
+    many.clear();
+    load::connect(&[master.stomp]);
+    load.nothing_is_lost();
+}
+
+#[test]
+fn a_client_that_never_reads_costs_little_and_loses_nothing() {
+    const COUNT: usize = 10_000;
+    /// What a socket and the outstanding deliveries of a connection may hold.
+    const TAKEN_MAX: usize = 4_000;
+    let cluster = Cluster::start();
+    let master = &cluster.nodes[cluster.master()];
+    let mut sender = Client::connect(master.stomp).unwrap();
+    let body = "x".repeat(10 << 10);
+    let lazy = [
+        ("/queue/individual", "client-individual"),
+        ("/queue/auto", "auto"),
+    ];
+    for number in 0..COUNT {
+        for (queue, _) in lazy {
+            let headers = [("destination", queue), ("persistent", "true")];
+            sender.write("SEND", &headers, &format!("{number} {body}"));
+        }
+        if number % 100 == 99 {
+            sender.send("/queue/pace", "so far").unwrap();
+        }
+    }
+    let before = master.resident_mib();
+    let never = lazy.map(|(queue, ack)| {
+        let mut client = Client::connect(master.stomp).unwrap();
+        let headers = [("id", "0"), ("destination", queue), ("ack", ack)];
+        client.write("SUBSCRIBE", &headers, "");
+        client.flush().unwrap();
+        client
+    });
+    let load = Load::start(&cluster.addresses(), "/queue/beside-lazy");
+    load.goes_on(500);
+    let more = master.resident_mib().saturating_sub(before);
+    assert!(more < 150, "{more} MiB more");
+    drop(never);
+    // All that nobody acknowledged comes back, in order; `auto` gives up what it was sent.
+    let frames = load::take_all(&cluster.addresses(), "/queue/individual");
+    for (number, frame) in frames.iter().enumerate() {
+        assert!(
+            frame.text().starts_with(&format!("{number} x")),
+            "number {number}"
+        );
+    }
+    assert_eq!(frames.len(), COUNT);
+    let frames = load::take_all(&cluster.addresses(), "/queue/auto");
+    let lost = COUNT - frames.len();
+    assert!(lost < TAKEN_MAX, "{lost} went to one that does not read");
+    load.goes_on(100);
+    load.nothing_is_lost();
+}
+
+/// Room for thousands of sockets in this process and those that it starts.
+fn more_files() {
+    let pid = std::process::id().to_string();
+    let status = Command::new("prlimit")
+        .args(["--pid", &pid, "--nofile=16384:"])
+        .status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "prlimit (util-linux) is needed"
+    );
+}

@@ -1,0 +1,6 @@
+//! Real brokers as processes, a real ZooKeeper, and everything that may happen to them.
+//!
+//! The binary is `REPLICAMQ_BIN`, or what cargo built beside these tests.
+
+mod input;
+mod masters;

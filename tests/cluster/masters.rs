@@ -1,0 +1,93 @@
+//! The master goes away, stands still, or is asked to leave.
+
+use replicamq_harness::cluster::{Cluster, accepts, status};
+use replicamq_harness::load::Load;
+use replicamq_harness::stomp::Client;
+use replicamq_harness::wait::{self, Since};
+use std::time::Duration;
+
+#[test]
+fn replicas_refuse_clients() {
+    let cluster = Cluster::start();
+    for replica in cluster.replicas() {
+        let refused = Client::open(cluster.nodes[replica].stomp).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    }
+}
+
+#[test]
+fn a_killed_master_costs_nothing_that_was_acknowledged() {
+    let mut cluster = Cluster::start();
+    let load = Load::start(&cluster.addresses(), "/queue/killed");
+    for _ in 0..2 {
+        load.goes_on(200);
+        let master = cluster.master();
+        cluster.nodes[master].kill();
+        load.goes_on(200);
+        cluster.start_all();
+    }
+    load.nothing_is_lost();
+}
+
+#[test]
+fn a_master_that_is_asked_to_leave_hands_over_quickly() {
+    let mut cluster = Cluster::start();
+    let load = Load::start(&cluster.addresses(), "/queue/asked");
+    load.goes_on(200);
+    let master = cluster.master();
+    let since = Since::now();
+    let ended = cluster.nodes[master].terminate();
+    assert!(ended.success(), "{ended}");
+    load.goes_on(50);
+    // The next one neither waits for the ZooKeeper session nor for a silence.
+    let took = since.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    cluster.nodes[master].says("stopping: SIGTERM");
+    cluster.start_all();
+    load.nothing_is_lost();
+}
+
+#[test]
+fn a_master_that_stood_still_does_not_answer_as_master_again() {
+    let cluster = Cluster::start();
+    let addresses = cluster.addresses();
+    let load = Load::start(&addresses, "/queue/stopped");
+    load.goes_on(200);
+    let master = cluster.master();
+    let old = &cluster.nodes[master];
+    let mut witness = Client::connect(old.stomp).unwrap();
+    witness.subscribe("/queue/stopped-witness").unwrap();
+    witness.send("/queue/elsewhere", "is it alive?").unwrap();
+    old.signal("STOP");
+    let since = Since::now();
+    // Others answer while it stands still.
+    load.goes_on(200);
+    let took = since.elapsed();
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    let new = cluster.master_but(Some(master));
+    let mut client = Client::connect(cluster.nodes[new].stomp).unwrap();
+    client
+        .send("/queue/stopped-witness", "for the new")
+        .unwrap();
+    // What the old one is asked now, it finds when it goes on.
+    let headers = [
+        ("destination", "/queue/elsewhere"),
+        ("persistent", "true"),
+        ("receipt", "never"),
+    ];
+    witness.write("SEND", &headers, "to a master of the past");
+    witness.flush().unwrap();
+    old.signal("CONT");
+    witness.wait_at_most(wait::PATIENCE);
+    let said = witness.rest();
+    assert!(said.is_empty(), "the old master went on as one: {said:?}");
+    wait::until("the old master closes its port", || {
+        (!accepts(old.stomp)).then_some(())
+    });
+    cluster.complete();
+    let status = status(old.admin).unwrap();
+    let members = status["members"].as_array().unwrap();
+    let itself = members.iter().find(|one| one["node"] == *old.name);
+    assert_eq!(itself.unwrap()["role"], "replica", "{status}");
+    load.nothing_is_lost();
+}

@@ -1,0 +1,248 @@
+//! Three brokers and a real ZooKeeper, as processes on free ports of this machine.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process::{self, Node};
+use crate::wait;
+use crate::zookeeper::ZooKeeper;
+
+/// What the nodes prove to each other.
+pub const TOKEN: &str = "a-token-of-the-tests";
+
+/// Below the ports that the system gives to outgoing connections.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+
+/// Lines of each log that a failed test shows.
+const LINES_SHOWN: usize = 60;
+
+/// Nodes, what they keep, and their ZooKeeper.
+#[derive(Debug)]
+pub struct Cluster {
+    /// `broker-1`, `broker-2`, …
+    pub nodes: Vec<Node>,
+    /// Shared with other tests, unless this one means to hurt it.
+    pub zookeeper: Arc<Mutex<ZooKeeper>>,
+    /// Its place in ZooKeeper.
+    pub zk_path: String,
+    zk_address: String,
+    directory: Option<TempDir>,
+}
+
+impl Cluster {
+    /// Three nodes that follow one master, in a ZooKeeper that others use, too.
+    pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// The same, with more lines in every node's configuration.
+    pub fn start_with(lines: &str) -> Self {
+        let mut cluster = Self::prepare(&shared_zookeeper(), lines);
+        cluster.start_all();
+        cluster
+    }
+
+    /// Three nodes that follow one master, with a ZooKeeper of their own.
+    pub fn start_alone() -> Self {
+        let zookeeper = ZooKeeper::start().expect("ZooKeeper starts");
+        let mut cluster = Self::prepare(&Arc::new(Mutex::new(zookeeper)), "");
+        cluster.start_all();
+        cluster
+    }
+
+    /// Configured, and nothing runs yet but ZooKeeper.
+    pub fn prepare(zookeeper: &Arc<Mutex<ZooKeeper>>, lines: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let directory = tempfile::Builder::new()
+            .prefix("replicamq-cluster-")
+            .tempdir()
+            .expect("there is room for temporary files");
+        let zk_address = locked(zookeeper).address.clone();
+        let mut cluster = Self {
+            nodes: Vec::new(),
+            zookeeper: Arc::clone(zookeeper),
+            zk_path: format!("/tests/{}-{number}", std::process::id()),
+            zk_address,
+            directory: Some(directory),
+        };
+        for number in 1..=3 {
+            let node = cluster.node(&format!("broker-{number}"), lines);
+            cluster.nodes.push(node);
+        }
+        cluster
+    }
+
+    /// Starts every node that does not run, and waits until all follow one master.
+    pub fn start_all(&mut self) {
+        for node in &mut self.nodes {
+            if !node.runs() {
+                node.start(&[]);
+            }
+        }
+        self.complete();
+    }
+
+    /// One more node of this cluster, configured but not started.
+    pub fn node(&self, name: &str, lines: &str) -> Node {
+        let root = self.directory();
+        let addresses = [free_address(), free_address(), free_address()];
+        let [stomp, admin, replication] = addresses;
+        let directory = root.join(format!("data-{name}"));
+        let (zk_address, zk_path) = (&self.zk_address, &self.zk_path);
+        let text = format!(
+            "node = \"{name}\"\nhostname = \"127.0.0.1\"\ndirectory = \"{}\"\n\
+             stomp = \"tcp://{stomp}\"\nadmin = \"tcp://{admin}\"\nbind = \"tcp://{replication}\"\n\
+             zk_address = \"{zk_address}\"\nzk_path = \"{zk_path}\"\nzk_session_timeout = \"2s\"\n\
+             security_token = \"{TOKEN}\"\nreplicas = 3\n{lines}\n",
+            directory.display()
+        );
+        let configuration = root.join(format!("{name}.toml"));
+        fs::write(&configuration, text).expect("the configuration can be written");
+        Node {
+            name: name.to_owned(),
+            stomp,
+            admin,
+            replication,
+            directory,
+            configuration,
+            log: root.join(format!("{name}.log")),
+            began: 0,
+            process: None,
+        }
+    }
+
+    /// Where this test's files are.
+    pub fn directory(&self) -> &Path {
+        let directory = self.directory.as_ref();
+        directory.expect("it goes with the cluster").path()
+    }
+
+    /// ZooKeeper, to stop or pause it.
+    pub fn keeper(&self) -> MutexGuard<'_, ZooKeeper> {
+        locked(&self.zookeeper)
+    }
+
+    /// Where clients may find the master.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().map(|node| node.stomp).collect()
+    }
+
+    /// Which node is master: the one that lets clients in.
+    pub fn master(&self) -> usize {
+        self.master_but(None)
+    }
+
+    /// The master among the others, as when `not` stands still with an open port.
+    pub fn master_but(&self, not: Option<usize>) -> usize {
+        wait::until("there is a master", || {
+            let mut running = self.nodes.iter().enumerate();
+            let found = running
+                .find(|(index, node)| Some(*index) != not && node.runs() && accepts(node.stomp));
+            found.map(|(index, _)| index)
+        })
+    }
+
+    /// Two nodes that are not the master, the first ones.
+    pub fn replicas(&self) -> [usize; 2] {
+        let master = self.master();
+        let mut others = (0..3).filter(|index| *index != master);
+        let mut next = || others.next().expect("there are three nodes");
+        [next(), next()]
+    }
+
+    /// Waits until all three follow one master and miss nothing.
+    pub fn complete(&self) {
+        wait::until("every node follows the master and misses nothing", || {
+            let master = self.nodes.iter().find(|node| accepts(node.stomp))?;
+            let status = status(master.admin)?;
+            let members = status["members"].as_array()?;
+            let role = |name: &str| members.iter().filter(|one| one["role"] == name).count();
+            let level = |one: &Value| one["connected"] == true && one["lag_entries"] == 0;
+            (role("master") == 1 && role("replica") == 2 && members.iter().all(level)).then_some(())
+        });
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let failed = std::thread::panicking();
+        for node in &mut self.nodes {
+            node.kill();
+            if failed {
+                show(node);
+            }
+        }
+        if failed && let Some(directory) = self.directory.take() {
+            say(&format!("kept: {}", directory.keep().display()));
+        }
+    }
+}
+
+/// What a node says of the cluster, if it answers.
+pub fn status(admin: SocketAddr) -> Option<Value> {
+    let output = process::command(&[])
+        .args(["status", "--json", "--node", &admin.to_string()])
+        .args(["--security-token", TOKEN])
+        .output()
+        .expect("the binary can be run");
+    let answer = output.status.success().then_some(output.stdout)?;
+    serde_json::from_slice(&answer).ok()
+}
+
+/// Whether a TCP connection is taken.
+pub fn accepts(address: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
+}
+
+/// One ZooKeeper for all tests that run at the same time; it ends with the last of them.
+pub fn shared_zookeeper() -> Arc<Mutex<ZooKeeper>> {
+    static SHARED: Mutex<Weak<Mutex<ZooKeeper>>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(zookeeper) = shared.upgrade() {
+        return zookeeper;
+    }
+    let zookeeper = ZooKeeper::start().expect("ZooKeeper starts");
+    let zookeeper = Arc::new(Mutex::new(zookeeper));
+    *shared = Arc::downgrade(&zookeeper);
+    zookeeper
+}
+
+/// An address that nobody listens on, and that no outgoing connection will take.
+pub fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let span = u32::from(PORTS.end - PORTS.start);
+    let first = std::process::id().wrapping_mul(101) % span;
+    wait::until("there is a free port", || {
+        let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let offset = u16::try_from((first + step) % span).expect("the span is one of ports");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORTS.start + offset));
+        TcpListener::bind(address).is_ok().then_some(address)
+    })
+}
+
+fn locked(zookeeper: &Mutex<ZooKeeper>) -> MutexGuard<'_, ZooKeeper> {
+    zookeeper.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn show(node: &Node) {
+    let text = fs::read_to_string(&node.log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let from = lines.len().saturating_sub(LINES_SHOWN);
+    say(&format!("--- {}:\n{}", node.name, lines[from..].join("\n")));
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "a failed test shows what the nodes said"
+)]
+fn say(text: &str) {
+    eprintln!("{text}");
+}

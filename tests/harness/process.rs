@@ -1,0 +1,181 @@
+//! The `replicamq` binary as a process of its own: started, watched, hurt and ended.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use crate::wait;
+
+/// `REPLICAMQ_BIN`, or what cargo built beside the running test.
+pub fn binary() -> PathBuf {
+    let path = match std::env::var_os("REPLICAMQ_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => {
+            let test = std::env::current_exe().expect("a test knows its own path");
+            // target/release/deps/cluster-0123456789abcdef
+            let folder = test.ancestors().nth(2).expect("cargo nests its tests");
+            folder.join("replicamq")
+        }
+    };
+    assert!(
+        path.exists(),
+        "no broker at {}: run `cargo build --release -p replicamq-server` first, or set REPLICAMQ_BIN",
+        path.display()
+    );
+    path
+}
+
+/// The binary with nothing of our own environment that it would listen to.
+pub fn command(wrapper: &[&str]) -> Command {
+    let mut command = match wrapper {
+        [] => Command::new(binary()),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(binary());
+            command
+        }
+    };
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("REPLICAMQ_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Where a node listens, what it keeps, and the process if it runs.
+#[derive(Debug)]
+pub struct Node {
+    /// `broker-1`, …
+    pub name: String,
+    /// For STOMP clients.
+    pub stomp: SocketAddr,
+    /// For `replicamq status`.
+    pub admin: SocketAddr,
+    /// For the other nodes.
+    pub replication: SocketAddr,
+    /// Its data.
+    pub directory: PathBuf,
+    pub(crate) configuration: PathBuf,
+    pub(crate) log: PathBuf,
+    /// Where the log of the running process begins in the file.
+    pub(crate) began: usize,
+    pub(crate) process: Option<Child>,
+}
+
+impl Node {
+    /// Starts it, with flags that go before its configuration.
+    pub fn start(&mut self, flags: &[&str]) {
+        self.start_under(&[], flags);
+    }
+
+    /// Starts it under another command, such as `prlimit --fsize=…`.
+    pub fn start_under(&mut self, wrapper: &[&str], flags: &[&str]) {
+        assert!(self.process.is_none(), "{} runs already", self.name);
+        self.began = fs::metadata(&self.log).map_or(0, |file| {
+            usize::try_from(file.len()).expect("a log fits into memory")
+        });
+        let open = || {
+            let mut options = File::options();
+            options.create(true).append(true).open(&self.log)
+        };
+        let process = command(wrapper)
+            .arg("serve")
+            .arg("--config")
+            .arg(&self.configuration)
+            .args(flags)
+            .stdout(open().expect("the log can be written"))
+            .stderr(open().expect("the log can be written"))
+            .spawn()
+            .expect("the broker can be started");
+        self.process = Some(process);
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        let process = self.process.as_ref();
+        process.map(Child::id).expect("it runs")
+    }
+
+    /// Whether a process was started and not yet killed or seen to end.
+    pub fn runs(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Sends it a signal, such as `STOP`.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.pid().to_string();
+        let status = Command::new("kill").args(["-s", signal, &pid]).status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "cannot send {signal} to {}",
+            self.name
+        );
+    }
+
+    /// Kills it as a crash would.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // It may have ended by itself.
+            drop(process.kill());
+            process.wait().expect("a child can be waited for");
+        }
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.ended()
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn ended(&mut self) -> ExitStatus {
+        let name = self.name.clone();
+        let process = self.process.as_mut().expect("it was started");
+        let status = wait::until(&format!("{name} ends"), || {
+            process.try_wait().expect("a child can be asked")
+        });
+        self.process = None;
+        status
+    }
+
+    /// What it has logged since it was last started.
+    pub fn log(&self) -> String {
+        let bytes = fs::read(&self.log).unwrap_or_default();
+        let from = self.began.min(bytes.len());
+        String::from_utf8_lossy(&bytes[from..]).into_owned()
+    }
+
+    /// Waits until its log says something, and returns that line.
+    pub fn says(&self, text: &str) -> String {
+        wait::until(&format!("{} says {text:?}", self.name), || {
+            let log = self.log();
+            let line = log.lines().find(|line| line.contains(text));
+            line.map(str::to_owned)
+        })
+    }
+
+    /// The memory that it has in RAM, in MiB.
+    pub fn resident_mib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = fs::read_to_string(path).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1));
+        kib.and_then(|kib| kib.parse::<u64>().ok())
+            .expect("Linux tells the memory of a process")
+            / 1024
+    }
+
+    /// Its configuration, to be changed while it does not run.
+    pub fn configuration(&self) -> &Path {
+        &self.configuration
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
