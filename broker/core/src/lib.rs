@@ -4,7 +4,7 @@
 //! out. No clock, socket, disk, task or random number lives here, and nothing
 //! here knows that the store is replicated.
 //!
-//! [`Broker`] is the way in. [`Feed`](feed) is the heart: an ordered stream of
+//! [`Broker`] is the way in. `Feed` is the heart: an ordered stream of
 //! messages for consumers, kept in memory only as far as it is about to be
 //! delivered.
 #![warn(missing_docs, clippy::wildcard_enum_match_arm)]

@@ -80,8 +80,8 @@ impl Broker {
         if is_stored && sequence >= feed.dispatched.committed {
             if sequence >= feed.dispatched.proposed {
                 self.outbox.touch_feed(key, feed);
+                self.outbox.urge();
             }
-            self.outbox.urge();
             return Next::Wait;
         }
         Next::Deliver {

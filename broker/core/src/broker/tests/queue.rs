@@ -331,3 +331,28 @@ fn a_message_over_the_limit_is_refused() {
     ));
     assert!(!harness.seal());
 }
+
+#[test]
+fn a_batch_of_acknowledgements_that_nobody_waits_for_is_not_urgent() {
+    let mut harness = Harness::connected(Limits::default());
+    harness.subscribe_with(B, 1, "q", |subscribe| {
+        subscribe.mode = AcknowledgeMode::Auto;
+    });
+    harness.send(A, "q", "0");
+    assert!(harness.broker.is_urgent());
+    harness.run();
+    let delivery = harness.delivered().remove(0);
+    harness.written(&delivery);
+    assert!(!harness.broker.is_urgent());
+    harness.send(A, "q", "1");
+    assert!(harness.broker.is_urgent());
+    harness.run();
+    assert_eq!(harness.depth("q"), 1);
+    // A consumer who waits for the watermark waits for its batch.
+    harness.unsubscribe(B, 1);
+    harness.send(A, "q", "2");
+    harness.run();
+    harness.subscribe(B, 2, "q");
+    while harness.load_one() {}
+    assert!(harness.broker.is_urgent());
+}
