@@ -112,6 +112,7 @@ impl Quorum {
         };
         replica.stamp_ms = message.stamp_ms;
         if replica.installing {
+            self.answer_master(effects);
             return;
         }
         if message.previous != last || !contiguous(&message) {
@@ -150,15 +151,20 @@ impl Quorum {
         }
     }
 
-    /// Tells the master how far we are.
+    /// Tells the master how far we are. While a checkpoint is fetched that is
+    /// nowhere, but the master is heard, and may count on it for its lease.
     pub(crate) fn answer_master(&mut self, effects: &mut Vec<Effect>) {
-        let durable = self.log.durable;
         let State::Replica(replica) = &self.state else {
             return;
         };
-        if !replica.heard || replica.installing {
+        if !replica.heard {
             return;
         }
+        let (appended, durable, applied) = if replica.installing {
+            Default::default()
+        } else {
+            (self.log.written, self.log.durable, self.log.applied)
+        };
         let filled = replica
             .fill_target
             .is_some_and(|target| target <= durable.sequence);
@@ -166,9 +172,9 @@ impl Quorum {
             to: replica.master.clone(),
             message: Message::Appended(Appended {
                 epoch: replica.epoch,
-                appended: self.log.written,
+                appended,
                 durable,
-                applied: self.log.applied,
+                applied,
                 stamp_ms: replica.stamp_ms,
             }),
         });

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use crate::{
-    Ask, AskAnswer, Config, Effect, Entries, Entry, EpochRecord, Event, Hello, Keeper, Limits,
-    Member, Message, NodeId, Position, Quorum, Recovered, SyncMode,
+    Appended, Ask, AskAnswer, Config, Effect, Entries, Entry, EpochHistory, EpochRecord,
+    EpochStart, Event, Hello, Keeper, Limits, Member, Message, NodeId, Position, PromiseAnswer,
+    Quorum, Recovered, Role, SyncMode,
 };
 
 fn quorum(recovered: &Recovered) -> Quorum {
@@ -71,6 +72,62 @@ fn greeting(effects: &[Effect]) -> Option<&Hello> {
         Effect::Follow { hello, .. } => Some(hello),
         _ => None,
     })
+}
+
+fn entry(epoch: u64, sequence: u64) -> Entry {
+    Entry {
+        position: Position::new(epoch, sequence),
+        batch: Bytes::new(),
+    }
+}
+
+/// A log of ten entries of epoch 1.
+fn ten() -> Recovered {
+    Recovered {
+        promised: crate::Epoch(1),
+        last: Position::new(1, 10),
+        history: EpochHistory::new(vec![EpochStart {
+            epoch: crate::Epoch(1),
+            first: crate::Sequence(1),
+        }])
+        .unwrap(),
+        log_first: crate::Sequence(1),
+        ..Recovered::default()
+    }
+}
+
+fn willing(durable: Position) -> Message {
+    Message::AskAnswer(AskAnswer {
+        unwilling: None,
+        promised: crate::Epoch(1),
+        durable,
+        weight: 1,
+        rank: 3,
+        master: None,
+    })
+}
+
+fn claimed(epoch: u64, won: bool) -> Event {
+    Event::Claimed {
+        epoch: crate::Epoch(epoch),
+        won,
+    }
+}
+
+fn claims(effects: &[Effect]) -> bool {
+    effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::Claim { .. }))
+}
+
+/// A node with ten entries that just claimed epoch 2.
+fn candidate() -> Quorum {
+    let mut node = quorum(&ten());
+    step(&mut node, keeper(1, "gone"), 0);
+    step(&mut node, received("c", willing(Position::new(1, 5))), 10);
+    let effects = step(&mut node, received("a", willing(Position::new(1, 5))), 10);
+    assert!(claims(&effects));
+    node
 }
 
 /// A wiped node looked like a new one, and its promise elected a master that
@@ -161,10 +218,7 @@ fn an_answer_counts_what_will_be_synced_before_the_promise() {
     let entries = Entries {
         epoch: crate::Epoch(1),
         previous: Position::default(),
-        entries: vec![Entry {
-            position: Position::new(1, 1),
-            batch: Bytes::new(),
-        }],
+        entries: vec![entry(1, 1)],
         committed: crate::Sequence(0),
         stamp_ms: 0,
     };
@@ -178,5 +232,38 @@ fn an_answer_counts_what_will_be_synced_before_the_promise() {
     let effects = step(&mut node, received("c", Message::Ask(ask)), 40);
     assert!(effects.iter().any(|effect| {
         matches!(effect, Effect::Send { message: Message::AskAnswer(answer), .. } if answer.durable == Position::new(1, 1))
+    }));
+}
+
+/// A master whose only living replica fetched a checkpoint for longer than two
+/// seconds stepped down, which ended the transfer: for ever.
+#[test]
+fn a_replica_that_fetches_a_checkpoint_is_heard_but_is_no_copy() {
+    let mut node = quorum(&ten());
+    step(&mut node, keeper(1, "a"), 10);
+    let epoch = crate::Epoch(1);
+    step(
+        &mut node,
+        received("a", Message::TakeSnapshot { epoch }),
+        20,
+    );
+    let heartbeat = Message::Entries(Entries {
+        epoch,
+        previous: Position::new(1, 90),
+        entries: Vec::new(),
+        committed: crate::Sequence(90),
+        stamp_ms: 77,
+    });
+    let effects = step(&mut node, received("a", heartbeat), 30);
+    let answer = Appended {
+        epoch,
+        appended: Position::default(),
+        durable: Position::default(),
+        applied: crate::Sequence(0),
+        stamp_ms: 77,
+    };
+    assert!(effects.contains(&Effect::Send {
+        to: NodeId::new("a"),
+        message: Message::Appended(answer),
     }));
 }
