@@ -255,8 +255,12 @@ impl Quorum {
             return;
         }
         progress.reading = false;
-        let ours = entries.iter().all(|entry| self.log.holds(entry.position));
-        let Some(last) = entries.last().filter(|_| ours) else {
+        if !entries.iter().all(|entry| self.log.holds(entry.position)) {
+            // Read before the log was cut, when this node last led: the next read is ours.
+            self.ship(to, effects);
+            return;
+        }
+        let Some(last) = entries.last() else {
             progress.snapshot = true;
             effects.push(Effect::Send {
                 to: to.clone(),

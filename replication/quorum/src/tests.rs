@@ -267,3 +267,45 @@ fn a_replica_that_fetches_a_checkpoint_is_heard_but_is_no_copy() {
         message: Message::Appended(answer),
     }));
 }
+
+/// A read of the log from an earlier mastership sent a healthy replica to fetch
+/// a checkpoint, which may end before what it had already answered for.
+#[test]
+fn a_read_from_before_a_cut_is_made_again() {
+    let mut node = candidate();
+    step(&mut node, claimed(2, true), 20);
+    step(&mut node, promise_stored(2), 30);
+    let promised = Message::PromiseAnswer(PromiseAnswer {
+        refused: None,
+        epoch: crate::Epoch(2),
+        durable: Position::new(1, 5),
+    });
+    step(&mut node, received("a", promised), 40);
+    let hello = Hello {
+        epoch: crate::Epoch(2),
+        last: Position::new(1, 5),
+        history: ten().history,
+        unfilled: false,
+    };
+    let reads = |effects: &[Effect]| {
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::ReadLog { .. }))
+    };
+    assert!(reads(&step(
+        &mut node,
+        received("a", Message::Hello(hello)),
+        50
+    )));
+    let read = |entries| Event::LogRead {
+        to: NodeId::new("a"),
+        after: crate::Sequence(5),
+        entries,
+    };
+    let effects = step(&mut node, read(vec![entry(9, 6)]), 60);
+    assert!(reads(&effects), "{effects:?}");
+    let effects = step(&mut node, read(vec![entry(1, 6)]), 70);
+    assert!(effects.iter().any(|effect| {
+        matches!(effect, Effect::Send { message: Message::Entries(entries), .. } if entries.entries.len() == 1)
+    }));
+}
