@@ -248,7 +248,8 @@ impl Quorum {
     }
 
     pub(crate) fn learn(&mut self, epoch: Epoch, master: Option<NodeId>) {
-        if epoch > self.known.0 {
+        let named = self.known.1.is_some() || master.is_none();
+        if epoch > self.known.0 || (epoch == self.known.0 && !named) {
             self.known = (epoch, master);
         }
     }

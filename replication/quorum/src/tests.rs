@@ -235,6 +235,24 @@ fn an_answer_counts_what_will_be_synced_before_the_promise() {
     }));
 }
 
+/// The epoch was known from a refusal, and its master's name never noticed.
+#[test]
+fn the_name_of_a_master_is_learned_after_its_epoch() {
+    let mut node = quorum(&ten());
+    step(&mut node, keeper(1, "a"), 10);
+    let refused = Message::Refused {
+        epoch: crate::Epoch(2),
+        reason: String::new(),
+    };
+    step(&mut node, received("a", refused), 20);
+    assert_eq!(node.known_epoch(), (crate::Epoch(2), None));
+    step(&mut node, keeper(2, "c"), 30);
+    assert_eq!(
+        node.known_epoch(),
+        (crate::Epoch(2), Some(&NodeId::new("c")))
+    );
+}
+
 /// A master whose only living replica fetched a checkpoint for longer than two
 /// seconds stepped down, which ended the transfer: for ever.
 #[test]
