@@ -15,6 +15,8 @@ const ROUND_MS: u64 = 50;
 const ROUNDS_QUICK: u32 = 20;
 /// Between two slow rounds.
 const ROUND_SLOW_MS: u64 = 250;
+/// An answer is news for so long.
+const ANSWER_MS: u64 = 2 * ROUND_SLOW_MS;
 /// For so long, another's word that it still hears the master that we lost is
 /// taken as news that it has not noticed.
 const HEARSAY_MS: u64 = 200;
@@ -27,7 +29,8 @@ pub(crate) struct Electing {
     since_ms: u64,
     round_at_ms: u64,
     rounds: u32,
-    answers: BTreeMap<NodeId, AskAnswer>,
+    /// The last of each, and when it came.
+    answers: BTreeMap<NodeId, (u64, AskAnswer)>,
     /// When a quorum of willing answers was first there.
     enough_ms: Option<u64>,
 }
@@ -80,6 +83,9 @@ impl Quorum {
         let State::Electing(electing) = &mut self.state else {
             return;
         };
+        electing
+            .answers
+            .retain(|_, (at_ms, _)| now_ms < *at_ms + ANSWER_MS);
         if now_ms >= electing.round_at_ms {
             electing.rounds += 1;
             let quick = electing.rounds <= ROUNDS_QUICK;
@@ -134,7 +140,7 @@ impl Quorum {
                 return;
             }
         }
-        electing.answers.insert(from, answer);
+        electing.answers.insert(from, (self.now_ms, answer));
     }
 
     /// Claims the next epoch if this node is the furthest on of a willing quorum.
@@ -159,6 +165,7 @@ impl Quorum {
         let willing: Vec<&AskAnswer> = electing
             .answers
             .values()
+            .map(|(_, answer)| answer)
             .filter(|answer| answer.unwilling.is_none())
             .collect();
         if willing.len() + 1 < majority(self.config.replicas) {

@@ -235,6 +235,18 @@ fn an_answer_counts_what_will_be_synced_before_the_promise() {
     }));
 }
 
+/// A node that had lost ZooKeeper for long stood on what others had said
+/// before, and took a healthy master's epoch away.
+#[test]
+fn an_old_answer_elects_nobody() {
+    let mut node = quorum(&ten());
+    step(&mut node, keeper(1, "gone"), 0);
+    step(&mut node, Event::KeeperLost, 1);
+    step(&mut node, received("c", willing(Position::new(1, 5))), 2);
+    step(&mut node, received("a", willing(Position::new(1, 5))), 2);
+    assert!(!claims(&step(&mut node, keeper(1, "gone"), 9_000)));
+}
+
 /// The epoch was known from a refusal, and its master's name never noticed.
 #[test]
 fn the_name_of_a_master_is_learned_after_its_epoch() {
