@@ -205,7 +205,7 @@ impl Quorum {
         let State::Candidate(candidate) = &mut self.state else {
             return;
         };
-        if candidate.epoch != epoch {
+        if candidate.epoch != epoch || candidate.won {
             return;
         }
         if !won {

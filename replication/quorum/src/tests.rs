@@ -247,6 +247,23 @@ fn an_old_answer_elects_nobody() {
     assert!(!claims(&step(&mut node, keeper(1, "gone"), 9_000)));
 }
 
+/// Slow ZooKeeper: a claim was made again, and the second answer ended the
+/// candidacy that the first had won.
+#[test]
+fn a_second_answer_to_a_claim_changes_nothing() {
+    let mut node = candidate();
+    assert!(stores_promise(&step(&mut node, claimed(2, true), 20), 2));
+    for won in [true, false] {
+        step(&mut node, claimed(2, won), 30);
+        assert_eq!(
+            node.role(),
+            &Role::Candidate {
+                epoch: crate::Epoch(2)
+            }
+        );
+    }
+}
+
 /// The epoch was known from a refusal, and its master's name never noticed.
 #[test]
 fn the_name_of_a_master_is_learned_after_its_epoch() {
