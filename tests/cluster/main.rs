@@ -2,5 +2,10 @@
 //!
 //! The binary is `REPLICAMQ_BIN`, or what cargo built beside these tests.
 
+mod disk;
 mod input;
+mod intruders;
+mod keeper;
+mod ledger;
 mod masters;
+mod replicas;

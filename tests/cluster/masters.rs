@@ -1,6 +1,6 @@
 //! The master goes away, stands still, or is asked to leave.
 
-use replicamq_harness::cluster::{Cluster, accepts, status};
+use replicamq_harness::cluster::{Cluster, accepts, member, status};
 use replicamq_harness::load::Load;
 use replicamq_harness::stomp::Client;
 use replicamq_harness::wait::{self, Since};
@@ -86,8 +86,7 @@ fn a_master_that_stood_still_does_not_answer_as_master_again() {
     });
     cluster.complete();
     let status = status(old.admin).unwrap();
-    let members = status["members"].as_array().unwrap();
-    let itself = members.iter().find(|one| one["node"] == *old.name);
-    assert_eq!(itself.unwrap()["role"], "replica", "{status}");
+    let itself = member(&status, &old.name).unwrap();
+    assert_eq!(itself["role"], "replica", "{status}");
     load.nothing_is_lost();
 }

@@ -158,6 +158,14 @@ impl Cluster {
         [next(), next()]
     }
 
+    /// The epoch of the master.
+    pub fn epoch(&self) -> u64 {
+        wait::until("the master tells its epoch", || {
+            let master = self.nodes.iter().find(|node| accepts(node.stomp))?;
+            status(master.admin)?["epoch"].as_u64()
+        })
+    }
+
     /// Waits until all three follow one master and miss nothing.
     pub fn complete(&self) {
         wait::until("every node follows the master and misses nothing", || {
@@ -188,9 +196,25 @@ impl Drop for Cluster {
 
 /// What a node says of the cluster, if it answers.
 pub fn status(admin: SocketAddr) -> Option<Value> {
+    ask(admin, &[])
+}
+
+/// What a node knows by itself.
+pub fn local_status(admin: SocketAddr) -> Option<Value> {
+    ask(admin, &["--local"])
+}
+
+/// One node's part of a status.
+pub fn member<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {
+    let mut members = status["members"].as_array()?.iter();
+    members.find(|member| member["node"] == name)
+}
+
+fn ask(admin: SocketAddr, flags: &[&str]) -> Option<Value> {
     let output = process::command(&[])
         .args(["status", "--json", "--node", &admin.to_string()])
         .args(["--security-token", TOKEN])
+        .args(flags)
         .output()
         .expect("the binary can be run");
     let answer = output.status.success().then_some(output.stdout)?;

@@ -132,13 +132,15 @@ impl Node {
 
     /// Waits until it has ended by itself.
     pub fn ended(&mut self) -> ExitStatus {
-        let name = self.name.clone();
+        wait::until(&format!("{} ends", self.name.clone()), || self.has_ended())
+    }
+
+    /// How it has ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
         let process = self.process.as_mut().expect("it was started");
-        let status = wait::until(&format!("{name} ends"), || {
-            process.try_wait().expect("a child can be asked")
-        });
+        let status = process.try_wait().expect("a child can be asked")?;
         self.process = None;
-        status
+        Some(status)
     }
 
     /// What it has logged since it was last started.

@@ -1,0 +1,196 @@
+//! Disks that are full, forbidden, or somebody else's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use replicamq_harness::cluster::{Cluster, free_address};
+use replicamq_harness::load::{self, Load};
+use replicamq_harness::process::{self, Node};
+use replicamq_harness::wait;
+
+#[test]
+fn a_replica_whose_disk_is_full_stops_and_the_cluster_goes_on() {
+    full(false);
+}
+
+#[test]
+fn a_master_whose_disk_is_full_stops_and_another_one_leads() {
+    full(true);
+}
+
+/// Fills the disk of one node, and gives it more room later.
+fn full(leads: bool) {
+    let mut cluster = Cluster::start_with("log_segment_bytes = \"1MiB\"");
+    let [chosen, _] = cluster.replicas();
+    cluster.nodes[chosen].terminate();
+    let mut disk = SmallDisk::make(&cluster.nodes[chosen]);
+    cluster.nodes[chosen].start_under(disk.wrapper(), &["--weight", "9"]);
+    cluster.complete();
+    if leads {
+        let before = cluster.master();
+        cluster.nodes[before].terminate();
+        assert_eq!(cluster.master(), chosen, "the heaviest one is elected");
+        cluster.start_all();
+    }
+    let load = Load::start(&cluster.addresses(), "/queue/beside-full");
+    load.goes_on(100);
+    let epoch = cluster.epoch();
+    disk.limit(&cluster.nodes[chosen]);
+    let filler = "x".repeat(256 << 10);
+    let mut client = load::connect(&cluster.addresses());
+    let name = cluster.nodes[chosen].name.clone();
+    let ended = wait::until(&format!("{name} ends"), || {
+        if client.send("/queue/filler", &filler).is_err() {
+            client = load::connect(&cluster.addresses());
+        }
+        cluster.nodes[chosen].has_ended()
+    });
+    assert_eq!(ended.code(), Some(1), "{ended}");
+    let said = cluster.nodes[chosen].says("the disk cannot be trusted any more");
+    assert!(
+        said.contains("cannot ") && said.contains(disk.cure()),
+        "{said}"
+    );
+    load.goes_on(200);
+    assert_eq!(
+        cluster.epoch() != epoch,
+        leads,
+        "an election only where it was needed"
+    );
+    disk.free();
+    cluster.start_all();
+    // It has everything again, and counts.
+    let master = cluster.master();
+    cluster.nodes[master].kill();
+    load.goes_on(100);
+    cluster.start_all();
+    load.nothing_is_lost();
+}
+
+/// A disk that can be filled: a small file system where we may mount one, otherwise a
+/// limit on the size of files.
+struct SmallDisk {
+    mounted: Option<PathBuf>,
+}
+
+impl SmallDisk {
+    /// Under the data directory of a node that does not run; what is there moves onto it.
+    fn make(node: &Node) -> Self {
+        let aside = node.directory.with_extension("aside");
+        fs::rename(&node.directory, &aside).unwrap();
+        fs::create_dir(&node.directory).unwrap();
+        let mounted = mount(&["-t", "tmpfs", "-o", "size=24m", "tmpfs"], &node.directory);
+        let copied = Command::new("cp")
+            .arg("-a")
+            .arg(format!("{}/.", aside.display()))
+            .arg(&node.directory)
+            .status();
+        assert!(copied.is_ok_and(|status| status.success()), "cp fails");
+        let mounted = mounted.then(|| node.directory.clone());
+        Self { mounted }
+    }
+
+    /// A file that is too long is an error, not the death of the process.
+    fn wrapper(&self) -> &'static [&'static str] {
+        match self.mounted {
+            Some(_) => &[],
+            None => &["env", "--ignore-signal=XFSZ"],
+        }
+    }
+
+    fn limit(&self, node: &Node) {
+        if self.mounted.is_none() {
+            let pid = node.pid().to_string();
+            let status = Command::new("prlimit")
+                .args(["--pid", &pid, "--fsize=500000"])
+                .status();
+            assert!(status.is_ok_and(|status| status.success()), "prlimit fails");
+        }
+    }
+
+    fn cure(&self) -> &'static str {
+        match self.mounted {
+            Some(_) => "free space",
+            None => "raise the file size limit",
+        }
+    }
+
+    fn free(&mut self) {
+        if let Some(directory) = &self.mounted {
+            assert!(mount(&["-o", "remount,size=1g"], directory), "remount");
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        if let Some(directory) = &self.mounted {
+            // Lazily: the node may still run.
+            drop(Command::new("umount").arg("-l").arg(directory).status());
+        }
+    }
+}
+
+fn mount(options: &[&str], at: &Path) -> bool {
+    let mounted = Command::new("mount").args(options).arg(at).output();
+    mounted.is_ok_and(|output| output.status.success())
+}
+
+/// Starts a broker that stands alone in `directory`, and hears why it ends.
+fn refused(directory: &Path) -> String {
+    let output = process::command(&[])
+        .args(["serve", "--admin", "none", "--node", "alone", "--stomp"])
+        .arg(format!("tcp://{}", free_address()))
+        .arg("--directory")
+        .arg(directory)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_named_with_the_cure() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "not a directory").unwrap();
+    let said = refused(&file);
+    assert!(said.contains(file.to_str().unwrap()), "{said}");
+    let said = refused(Path::new("/proc/replicamq"));
+    assert!(said.contains("cannot create /proc/replicamq"), "{said}");
+
+    let forbidden = folder.path().join("forbidden");
+    fs::create_dir(&forbidden).unwrap();
+    let bound = mount(&["-t", "tmpfs", "-o", "ro", "tmpfs"], &forbidden);
+    let disk = SmallDisk {
+        mounted: bound.then(|| forbidden.clone()),
+    };
+    if !bound {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o500);
+        fs::set_permissions(&forbidden, mode).unwrap();
+    }
+    let said = refused(&forbidden);
+    assert!(
+        said.contains("make it readable and writable for the user that runs the node"),
+        "{said}"
+    );
+    drop(disk);
+}
+
+#[test]
+fn a_second_process_in_a_directory_names_the_first() {
+    let cluster = Cluster::start();
+    let load = Load::start(&cluster.addresses(), "/queue/beside-second");
+    for node in &cluster.nodes {
+        let said = refused(&node.directory);
+        let holder = format!("is in use by process {}", node.pid());
+        assert!(
+            said.contains(&holder) && said.contains("choose another directory"),
+            "{said}"
+        );
+    }
+    load.goes_on(100);
+    cluster.complete();
+    load.nothing_is_lost();
+}

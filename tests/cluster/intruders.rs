@@ -1,0 +1,118 @@
+//! Nodes that do not belong where they come, and noise on the replication port.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+
+use replicamq_harness::cluster::Cluster;
+use replicamq_harness::load::Load;
+
+#[test]
+fn a_node_with_a_wrong_token_stays_outside() {
+    let mut cluster = Cluster::start();
+    let load = Load::start(&cluster.addresses(), "/queue/beside-token");
+    load.goes_on(100);
+    let [replica, _] = cluster.replicas();
+    cluster.nodes[replica].terminate();
+    cluster.nodes[replica].start(&["--security-token", "guessed"]);
+    let master = &cluster.nodes[cluster.master()];
+    master.says("refused a node with a wrong or missing security_token");
+    let said = cluster.nodes[replica].says("a node refused us");
+    assert!(
+        said.contains("set the same security_token on every node"),
+        "{said}"
+    );
+    load.goes_on(200);
+    // With the right one it is let in again.
+    cluster.nodes[replica].terminate();
+    cluster.start_all();
+    load.nothing_is_lost();
+}
+
+#[test]
+fn a_node_of_another_cluster_is_refused_and_told_why() {
+    let cluster = Cluster::start();
+    let load = Load::start(&cluster.addresses(), "/queue/beside-others");
+    load.goes_on(100);
+    let master = &cluster.nodes[cluster.master()];
+
+    // Another cluster with a mistake: its second node gives an address of ours as its own.
+    let mut other = Cluster::prepare(&cluster.zookeeper, "");
+    let address = format!("tcp://{}", master.replication);
+    other.nodes[1].start(&["--advertise-replication", &address]);
+    other.nodes[1].says("open for replication");
+    other.nodes[0].start(&["--weight", "9"]);
+    master.says("refused a node: node broker-1 belongs to cluster");
+    let said = other.nodes[0].says("a node refused us: node broker-1 belongs to cluster");
+    assert!(said.contains("check the addresses"), "{said}");
+
+    // Another cluster's data, brought here by a wrong path.
+    other.nodes[1].terminate();
+    other.nodes[1].start(&["--zk-path", &cluster.zk_path]);
+    let ended = other.nodes[1].ended();
+    assert_eq!(ended.code(), Some(1), "{ended}");
+    let said = other.nodes[1].says("this data directory belongs to cluster");
+    assert!(said.contains("check zk_path and directory"), "{said}");
+
+    load.goes_on(100);
+    cluster.complete();
+    load.nothing_is_lost();
+}
+
+#[test]
+fn a_fourth_node_and_a_second_of_one_name_end_with_the_cure() {
+    let cluster = Cluster::start();
+    let load = Load::start(&cluster.addresses(), "/queue/beside-fourth");
+    load.goes_on(100);
+
+    let mut fourth = cluster.node("broker-4", "");
+    fourth.start(&[]);
+    let ended = fourth.ended();
+    assert_eq!(ended.code(), Some(1), "{ended}");
+    let said = fourth.says("already has its 3 nodes");
+    assert!(
+        said.contains("to replace a dead node, first delete"),
+        "{said}"
+    );
+
+    let mut double = cluster.node("double", "");
+    double.start(&["--node", "broker-1"]);
+    let ended = double.ended();
+    assert_eq!(ended.code(), Some(1), "{ended}");
+    let said = double.says("another live process calls itself broker-1");
+    assert!(said.contains("give every node an id of its own"), "{said}");
+
+    load.goes_on(100);
+    cluster.complete();
+    load.nothing_is_lost();
+}
+
+#[test]
+fn noise_on_the_replication_port_disturbs_nobody() {
+    let cluster = Cluster::start();
+    let load = Load::start(&cluster.addresses(), "/queue/beside-noise");
+    load.goes_on(100);
+    let master = &cluster.nodes[cluster.master()];
+    let epoch = cluster.epoch();
+    let say = |address: SocketAddr, bytes: &[u8]| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        // It may hang up before all is written.
+        drop(stream.write_all(bytes));
+        stream
+    };
+    let mut held = Vec::new();
+    for node in &cluster.nodes {
+        held.push(say(node.replication, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+        held.push(say(node.replication, &[0xff; 64 << 10]));
+        held.push(say(
+            node.replication,
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\x04\x00",
+        ));
+        held.extend((0..100).map(|_| say(node.replication, b"")));
+    }
+    load.goes_on(500);
+    assert!(master.resident_mib() < 300, "{} MiB", master.resident_mib());
+    drop(held);
+    cluster.complete();
+    assert_eq!(cluster.epoch(), epoch, "nobody had to be elected");
+    load.nothing_is_lost();
+}

@@ -1,0 +1,117 @@
+//! Replicas that were away, lost their disk, or have what nobody else has.
+
+use std::fs;
+use std::time::Duration;
+
+use replicamq_harness::cluster::{Cluster, accepts, local_status, member};
+use replicamq_harness::load::{self, Load};
+use replicamq_harness::stomp::{Client, Frame};
+use replicamq_harness::wait;
+
+#[test]
+fn a_replica_that_was_away_catches_up_from_the_log() {
+    let mut cluster = Cluster::start();
+    let load = Load::start(&cluster.addresses(), "/queue/away");
+    let [away, other] = cluster.replicas();
+    cluster.nodes[away].kill();
+    load.goes_on(1_000);
+    cluster.start_all();
+    assert!(
+        !cluster.nodes[away].log().contains("checkpoint"),
+        "the log reached back"
+    );
+    // It counts: without the other one it makes the quorum, and it has everything.
+    cluster.nodes[other].kill();
+    load.goes_on(200);
+    let master = cluster.master();
+    cluster.nodes[master].kill();
+    cluster.nodes[other].start(&[]);
+    load.goes_on(200);
+    cluster.start_all();
+    load.nothing_is_lost();
+}
+
+#[test]
+fn a_wiped_replica_is_refilled_and_only_then_counts() {
+    let mut cluster = Cluster::start();
+    let load = Load::start(&cluster.addresses(), "/queue/wiped");
+    load.goes_on(500);
+    let [wiped, other] = cluster.replicas();
+    let master = cluster.master();
+
+    // Two nodes hold the newest messages, and one of them loses its disk.
+    cluster.nodes[other].kill();
+    load.goes_on(300);
+    cluster.nodes[wiped].kill();
+    cluster.nodes[master].kill();
+    fs::remove_dir_all(&cluster.nodes[wiped].directory).unwrap();
+    cluster.nodes[wiped].start(&[]);
+    cluster.nodes[other].start(&[]);
+    cluster.nodes[wiped].says("it will be filled by the master before it votes");
+    // An election among these two would lose what the third one has.
+    let led = wait::within(Duration::from_secs(4), || {
+        cluster.addresses().into_iter().find(|one| accepts(*one))
+    });
+    assert_eq!(led, None, "a wiped node voted");
+    cluster.nodes[master].start(&[]);
+    load.goes_on(100);
+    cluster.complete();
+
+    let log = cluster.nodes[wiped].log();
+    let replaced = log.find("a checkpoint replaced the store");
+    let counts = log.find("this store is filled and known to the cluster");
+    assert!(replaced.is_some() && replaced < counts, "{log}");
+    // Now it does count: with the one that was behind it goes on without the third.
+    let master = cluster.master();
+    cluster.nodes[master].kill();
+    load.goes_on(200);
+    cluster.start_all();
+    load.nothing_is_lost();
+}
+
+#[test]
+fn what_only_a_dead_master_had_is_cut_when_it_returns() {
+    let mut cluster = Cluster::start();
+    let queue = "/queue/divergent";
+    let master = cluster.master();
+    let mut client = Client::connect(cluster.nodes[master].stomp).unwrap();
+    client.send(queue, "kept").unwrap();
+    for replica in cluster.replicas() {
+        cluster.nodes[replica].kill();
+    }
+    // It may go on for its lease, and acknowledges nothing meanwhile.
+    for number in 0..100 {
+        let receipt = number.to_string();
+        let headers = [
+            ("destination", queue),
+            ("persistent", "true"),
+            ("receipt", &receipt),
+        ];
+        client.write("SEND", &headers, "nobody else has it");
+    }
+    client.flush().unwrap();
+    wait::until("the master has what nobody else has", || {
+        let status = local_status(cluster.nodes[master].admin)?;
+        let own = member(&status, &cluster.nodes[master].name)?;
+        (own["durable"].as_u64() > own["committed"].as_u64()).then_some(())
+    });
+    cluster.nodes[master].kill();
+    let said = client.rest();
+    assert!(said.is_empty(), "acknowledged by one of three: {said:?}");
+
+    for other in (0..3).filter(|one| *one != master) {
+        cluster.nodes[other].start(&[]);
+    }
+    let mut client = load::connect(&cluster.addresses());
+    client.send(queue, "of the next epoch").unwrap();
+    cluster.nodes[master].start(&[]);
+    let said = cluster.nodes[master].says("cutting the log from");
+    assert!(said.contains("what follows was never committed"), "{said}");
+    cluster.complete();
+    // What it lacked it has, and what it alone had it has not.
+    let new = cluster.master();
+    cluster.nodes[new].kill();
+    let found = load::take_all(&cluster.addresses(), queue);
+    let found: Vec<String> = found.iter().map(Frame::text).collect();
+    assert_eq!(found, ["kept", "of the next epoch"]);
+}
