@@ -230,7 +230,10 @@ impl Node {
         };
         let epoch = *epoch;
         match step {
-            Step::Read(request) => effects.push(self.load(request)),
+            Step::Read(request) => {
+                self.flush(effects);
+                effects.push(self.load(request));
+            }
             Step::Done(pairs) => match Broker::new(epoch.0, self.config.limits.clone(), pairs) {
                 Ok(broker) => {
                     self.service = Service::Open(Box::new(Open {
@@ -295,12 +298,23 @@ impl Node {
     fn pass_on(&mut self, effects: &mut Vec<Effect>) {
         let mut passed = std::mem::take(&mut self.broker_effects);
         for effect in passed.drain(..) {
-            effects.push(match effect {
-                replicamq_core::Effect::Load(request) => self.load(request),
+            let effect = match effect {
+                replicamq_core::Effect::Load(request) => {
+                    self.flush(effects);
+                    self.load(request)
+                }
                 effect => Effect::Client(effect),
-            });
+            };
+            effects.push(effect);
         }
         self.broker_effects = passed;
+    }
+
+    /// What the broker knows to be committed is applied before it reads.
+    fn flush(&mut self, effects: &mut Vec<Effect>) {
+        let mut flushed = Vec::new();
+        self.quorum.flush(&mut flushed);
+        effects.extend(flushed.into_iter().map(Effect::Quorum));
     }
 
     /// A read whose answer cannot be mistaken for one to an earlier mastership's.

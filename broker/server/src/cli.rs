@@ -92,7 +92,7 @@ pub(crate) fn dispatch() -> anyhow::Result<ExitCode> {
 }
 
 fn on_one_thread(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
-    let runtime = runtime(false)?;
+    let runtime = runtime()?;
     let done = runtime.block_on(command);
     // A thread that waits for stdin must not keep the process alive.
     runtime.shutdown_background();
@@ -112,19 +112,17 @@ fn serve(args: ServeArgs, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    runtime(true)?.block_on(run::serve(loaded.config))?;
+    runtime()?.block_on(run::serve(loaded.config))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// A broker uses every core; a client's work is so little that one thread is
-/// faster than handing it around.
-fn runtime(every_core: bool) -> anyhow::Result<tokio::runtime::Runtime> {
-    let mut builder = if every_core {
-        tokio::runtime::Builder::new_multi_thread()
-    } else {
-        tokio::runtime::Builder::new_current_thread()
-    };
-    builder.enable_all().build().context("start the runtime")
+/// One thread for the node loop, the sockets and the links: handing work
+/// between threads costs more than the work. The disk has threads of its own.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")
 }
 
 #[cfg(test)]

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use futures::FutureExt;
 use replicamq_core::{ConnectionId, Effect};
 use replicamq_protocols::stomp::{Flow, Outputs, Session, SessionConfig};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
@@ -123,10 +125,11 @@ impl Conversation<'_> {
     async fn take_input(&mut self) -> Result<Flow, End> {
         loop {
             let before = self.input.len();
-            let flow =
-                self.session
-                    .receive(&mut self.input, clock::monotonic_ms(), &mut self.out);
-            self.hand_over(before.saturating_sub(self.input.len())).await?;
+            let flow = self
+                .session
+                .receive(&mut self.input, clock::monotonic_ms(), &mut self.out);
+            self.hand_over(before.saturating_sub(self.input.len()))
+                .await?;
             if flow != Flow::Full {
                 return Ok(flow);
             }
@@ -206,11 +209,12 @@ impl Conversation<'_> {
 
     fn read(&mut self) -> Result<(), End> {
         self.input.reserve(READ_BYTES);
-        match self.stream.try_read_buf(&mut self.input) {
-            Ok(0) => Err(End::HungUp),
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(error.into()),
+        // Polled rather than tried: a short read then counts as having read all there is.
+        match self.stream.read_buf(&mut self.input).now_or_never() {
+            None => Ok(()),
+            Some(Ok(0)) => Err(End::HungUp),
+            Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => Err(error.into()),
         }
     }
 }

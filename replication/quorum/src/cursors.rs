@@ -5,6 +5,9 @@
 use crate::tail::Tail;
 use crate::{Effect, Entry, EpochHistory, Position, Recovered, Sequence};
 
+/// So many committed entries are worth waking the store for; fewer wait for the next tick.
+const HAND_OVER_ENTRIES: u64 = 64;
+
 #[derive(Debug)]
 pub(crate) struct Cursors {
     /// The last entry given to the log.
@@ -123,7 +126,16 @@ impl Cursors {
             self.committed = sequence;
             effects.push(Effect::Committed { sequence });
         }
-        self.hand_over(effects);
+        self.hand_over_some(effects);
+    }
+
+    /// Hands over once it is worth waking the store for it. Nobody reads the
+    /// store meanwhile: who wants to, calls [`Cursors::hand_over`] first.
+    pub(crate) fn hand_over_some(&mut self, effects: &mut Vec<Effect>) {
+        let to = self.committed.min(self.durable.sequence);
+        if to.0 >= self.handed.0 + HAND_OVER_ENTRIES {
+            self.hand_over(effects);
+        }
     }
 
     pub(crate) fn hand_over(&mut self, effects: &mut Vec<Effect>) {

@@ -390,6 +390,10 @@ impl Quorum {
         let State::Master(master) = &self.state else {
             return;
         };
+        if self.log.applied < master.first {
+            // Clients wait for the store to be whole.
+            self.log.hand_over(effects);
+        }
         if !self.quorum_heard(master, self.now_ms, limits.step_down_ms) {
             let reason = format!(
                 "no quorum answered for {} ms: epoch {} ends here",

@@ -111,7 +111,7 @@ impl Quorum {
     pub fn step(&mut self, event: Event, now_ms: u64, effects: &mut Vec<Effect>) {
         self.now_ms = self.now_ms.max(now_ms);
         match event {
-            Event::Tick => {}
+            Event::Tick => self.log.hand_over(effects),
             Event::Keeper(keeper) => self.keeper_read(keeper, effects),
             Event::KeeperLost => self.keeper = None,
             Event::Unfilled => self.lost_store(effects),
@@ -145,6 +145,11 @@ impl Quorum {
         let sequence = self.append_own(batch, effects)?;
         self.report(effects);
         Some(sequence)
+    }
+
+    /// Makes everything committed visible to reads of the store that follow.
+    pub fn flush(&mut self, effects: &mut Vec<Effect>) {
+        self.log.hand_over(effects);
     }
 
     /// Whether a master has room for another batch.
@@ -458,7 +463,7 @@ impl Quorum {
             State::Replica(_) => self.answer_master(effects),
             State::Master(_) => self.count(effects),
         }
-        self.log.hand_over(effects);
+        self.log.hand_over_some(effects);
     }
 
     fn tick(&mut self, effects: &mut Vec<Effect>) {
