@@ -110,7 +110,9 @@ impl Checkers {
 
     /// A node sends.
     pub fn sends(&mut self, from: usize, to: usize, machine: &Node, message: &Message) {
-        let verdict = self.promises.sends(from, to, machine, message);
+        let moot =
+            matches!(message, Message::PromiseAnswer(answer) if self.one_master.had(answer.epoch));
+        let verdict = self.promises.sends((from, to), machine, message, moot);
         self.note(verdict);
         if let Message::Appended(appended) = message {
             let verdict = copies::told(machine, appended);

@@ -1,6 +1,6 @@
 //! Carrying out what a state machine wants done.
 
-use replicamq_quorum::{Effect, Event, Message, Role};
+use replicamq_quorum::{Effect, Event, Message, NodeId, Role};
 
 use crate::disk::{Checkpoint, LogOperation};
 use crate::node::ApplyJob;
@@ -55,21 +55,7 @@ impl World {
                 let at = self.plan.write.draw(&mut self.random) + 20;
                 self.after(at, Happening::Report { node, life, event });
             }
-            Effect::Install { master, epoch: _ } => {
-                let master = self.index(&master);
-                let install = self.name();
-                self.nodes[node].process_mut().install = install;
-                let at = self.random.between((500, 20_000));
-                self.after(
-                    at,
-                    Happening::InstallStarts {
-                        node,
-                        life,
-                        install,
-                        master,
-                    },
-                );
-            }
+            Effect::Install { master, epoch: _ } => self.install(node, &master),
             Effect::Filled => {
                 let at = self.plan.keeper.draw(&mut self.random);
                 let fillings = self.nodes[node].disk.fillings;
@@ -266,6 +252,24 @@ impl World {
         }
     }
 
+    fn install(&mut self, node: usize, master: &NodeId) {
+        let master = self.index(master);
+        let install = self.name();
+        let process = self.nodes[node].process_mut();
+        process.install = install;
+        let life = process.life;
+        let at = self.random.between((500, 20_000));
+        self.after(
+            at,
+            Happening::InstallStarts {
+                node,
+                life,
+                install,
+                master,
+            },
+        );
+    }
+
     /// The first chunk is asked for: the master makes a checkpoint of what it has applied.
     pub fn install_starts(&mut self, node: usize, life: u64, install: u64, master: usize) {
         if self.life(node) != Some(life) || self.nodes[node].process_mut().install != install {
@@ -293,7 +297,7 @@ impl World {
             history,
         };
         let from = (master, serves.life);
-        let at = self.random.between((1_000, 300_000));
+        let at = self.plan.install.draw(&mut self.random);
         let checkpoint = Box::new(checkpoint);
         self.after(
             at,

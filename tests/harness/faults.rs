@@ -63,6 +63,11 @@ impl World {
         let lasts = self.random.between(self.plan.fault_lasts_us);
         match fault {
             Fault::Kill => self.crash(node, false),
+            Fault::KillMaster => {
+                if let Some(master) = self.master() {
+                    self.crash(master, false);
+                }
+            }
             Fault::PowerLoss => self.crash(node, true),
             Fault::Blackout => {
                 for node in 0..self.nodes.len() {
@@ -155,6 +160,9 @@ impl World {
     pub fn crash(&mut self, node: usize, power: bool) {
         if self.nodes[node].process.is_none() {
             return;
+        }
+        if self.serves(node) && self.orphaned_since_us.is_none() {
+            self.orphaned_since_us = Some(self.now_us);
         }
         let name = &self.nodes[node].name;
         self.trace

@@ -35,6 +35,9 @@ pub struct KeeperService {
 pub struct KeeperClient {
     session: Option<u64>,
     connected: bool,
+    /// Reads sent off, and the last whose answer came: an older answer is dropped.
+    reads: u64,
+    answered: u64,
 }
 
 impl KeeperService {
@@ -149,18 +152,31 @@ impl World {
             members,
             epoch: self.keeper.epoch.clone(),
         });
+        let client = &mut self.nodes[node].process_mut().keeper;
+        client.reads += 1;
+        let read = client.reads;
         let at = self.plan.keeper.draw(&mut self.random);
-        self.after(at, Happening::KeeperSays { node, life, event });
+        self.after(
+            at,
+            Happening::KeeperSays {
+                node,
+                life,
+                read,
+                event,
+            },
+        );
     }
 
     /// An answer of ZooKeeper arrives.
-    pub fn keeper_says(&mut self, node: usize, life: u64, event: Event) {
+    pub fn keeper_says(&mut self, (node, life): (usize, u64), read: u64, event: Event) {
         if self.life(node) != Some(life) || !self.keeper.reaches(node) {
             return;
         }
-        if !self.nodes[node].process_mut().keeper.connected {
+        let client = &mut self.nodes[node].process_mut().keeper;
+        if !client.connected || read < client.answered {
             return;
         }
+        client.answered = read;
         self.deliver(node, event);
     }
 

@@ -12,6 +12,8 @@ use crate::random::Random;
 pub enum Fault {
     /// kill -9: what was written survives.
     Kill,
+    /// kill -9 of a master that serves, and of nobody else.
+    KillMaster,
     /// Power loss: what was not synced may be lost.
     PowerLoss,
     /// Power loss of every node at once.
@@ -39,8 +41,9 @@ pub enum Fault {
 }
 
 /// All of them.
-pub const FAULTS: [Fault; 13] = [
+pub const FAULTS: [Fault; 14] = [
     Fault::Kill,
+    Fault::KillMaster,
     Fault::PowerLoss,
     Fault::Blackout,
     Fault::Pause,
@@ -114,6 +117,8 @@ pub struct Plan {
     pub sync_delay: Delay,
     /// Applying.
     pub apply: Delay,
+    /// Fetching a checkpoint.
+    pub install: Delay,
     /// The store is flushed so often.
     pub flush_every_us: (u64, u64),
     /// Entries of the log that are kept behind the flushed point.
@@ -189,6 +194,11 @@ impl Plan {
             write: delay(random, (5, 80)),
             sync_delay: delay(random, (100, 2_500)),
             apply: delay(random, (10, 1_500)),
+            install: Delay {
+                usual_us: (1_000, 300_000),
+                slow_ppm: random.pick(&[0, 200_000]),
+                slow_us: (1_000_000, 4_000_000),
+            },
             flush_every_us: random.pick(&[
                 (10_000, 60_000),
                 (200_000, 900_000),
@@ -201,6 +211,37 @@ impl Plan {
             propose_every_us: random.pick(&[(1_000, 9_000), (10_000, 60_000)]),
             burst_max: random.pick(&[1, 3, 8]),
             batch_bytes_max: random.pick(&[16, 200, 900]),
+        }
+    }
+
+    /// A healthy cluster of three on ordinary machines, whose master is killed again and again.
+    #[must_use]
+    pub fn drill(random: &mut Random) -> Self {
+        let steady = |usual_us| Delay {
+            usual_us,
+            slow_ppm: 1_000,
+            slow_us: (5_000, 20_000),
+        };
+        Self {
+            replicas: 3,
+            sync: SyncMode::QUORUM_DISK,
+            limits: Limits::default(),
+            faults_us: 20_000_000,
+            faults: vec![Fault::KillMaster],
+            fault_every_us: (4_000_000, 6_000_000),
+            unary: steady((80, 900)),
+            unary_loss_ppm: 0,
+            unary_twice_ppm: 0,
+            stream: steady((60, 700)),
+            keeper: steady((500, 5_000)),
+            claim_answer_loss_ppm: 0,
+            write: steady((5, 80)),
+            sync_delay: steady((300, 3_000)),
+            apply: steady((10, 1_500)),
+            propose_every_us: (1_000, 9_000),
+            skew_ppm: 1_000,
+            retention: 100_000,
+            ..Self::draw(random)
         }
     }
 

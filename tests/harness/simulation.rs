@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::checkers::Violation;
+use crate::plan::Plan;
+use crate::random::Random;
 use crate::world::{Figures, World};
 
 /// How a run ended.
@@ -26,7 +28,18 @@ pub struct Outcome {
 /// Runs a seed. A panic of the state machine is a violation like any other.
 #[must_use]
 pub fn simulate(seed: u64, text: bool) -> Outcome {
-    let mut world = World::new(seed, text);
+    run(seed, World::new(seed, text))
+}
+
+/// Kills the master of a healthy cluster of three, again and again.
+#[must_use]
+pub fn drill(seed: u64, text: bool) -> Outcome {
+    let mut random = Random::new(seed);
+    let plan = Plan::drill(&mut random);
+    run(seed, World::with_plan(plan, random, text))
+}
+
+fn run(seed: u64, mut world: World) -> Outcome {
     let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
     let mut violation = world.checkers.violation().cloned();
     if let Err(panic) = ended {

@@ -103,10 +103,15 @@ impl World {
         let answerable = std::mem::take(&mut process.answerable);
         for proposal in answerable {
             self.figures.acknowledged += 1;
+            if let Some(since_us) = self.orphaned_since_us.take() {
+                let outage_us = self.now_us - since_us;
+                self.figures.outage_us_max = self.figures.outage_us_max.max(outage_us);
+            }
             if let Phase::Healing { since_us } = self.phase
                 && proposal.at_us > since_us
             {
                 self.phase = Phase::Joining { since_us };
+                self.figures.served_us = self.now_us - since_us;
             }
             self.checkers.acknowledged(&self.nodes, node, proposal);
         }

@@ -97,6 +97,7 @@ pub enum Happening {
     KeeperSays {
         node: usize,
         life: u64,
+        read: u64,
         event: Event,
     },
     KeeperLost {
@@ -186,8 +187,12 @@ pub struct Figures {
     pub masters: u64,
     /// Checkpoints installed.
     pub installs: u64,
+    /// From the end of the faults to the next acknowledgement.
+    pub served_us: u64,
     /// From the end of the faults to the same log everywhere.
     pub recovered_us: u64,
+    /// The longest time from a master's death to the next acknowledgement.
+    pub outage_us_max: u64,
 }
 
 /// A whole cluster.
@@ -216,6 +221,8 @@ pub struct World {
     pub figures: Figures,
     /// Names processes, stores, batches and checkpoints.
     names: u64,
+    /// When a serving master died, and nobody was acknowledged since.
+    pub orphaned_since_us: Option<u64>,
     /// The next effect at which a process dies.
     pub ambush: Option<crate::faults::Ambush>,
     /// Where each node's name is found.
@@ -239,6 +246,12 @@ impl World {
     pub fn new(seed: u64, text: bool) -> Self {
         let mut random = Random::new(seed);
         let plan = Plan::draw(&mut random);
+        Self::with_plan(plan, random, text)
+    }
+
+    /// The cluster of this plan.
+    #[must_use]
+    pub fn with_plan(plan: Plan, random: Random, text: bool) -> Self {
         let mut world = Self {
             network: Network::new(plan.replicas),
             keeper: KeeperService::new(plan.replicas),
@@ -251,6 +264,7 @@ impl World {
             phase: Phase::Faulty,
             figures: Figures::default(),
             names: 0,
+            orphaned_since_us: None,
             ambush: None,
             by_name: BTreeMap::new(),
             effects: Vec::new(),
@@ -353,7 +367,12 @@ impl World {
             Happening::StoreFilled { node, fillings } => self.store_filled(node, fillings),
             Happening::KeeperConnect { node, life } => self.keeper_connect(node, life),
             Happening::KeeperRead { node, life } => self.keeper_read(node, life),
-            Happening::KeeperSays { node, life, event } => self.keeper_says(node, life, event),
+            Happening::KeeperSays {
+                node,
+                life,
+                read,
+                event,
+            } => self.keeper_says((node, life), read, event),
             Happening::KeeperLost { node, life } => self.keeper_lost(node, life),
             Happening::SessionExpires { session, since_us } => {
                 self.session_expires(session, since_us);

@@ -14,6 +14,11 @@ pub(super) struct OneMaster {
 }
 
 impl OneMaster {
+    /// Whether this epoch has had its master.
+    pub(super) fn had(&self, epoch: Epoch) -> bool {
+        self.epochs.contains_key(&epoch)
+    }
+
     pub(super) fn rises(&mut self, node: usize, machine: &Node, epoch: Epoch) -> Verdict {
         let life = machine.process.as_ref().map_or(0, |process| process.life);
         let first = *self.epochs.entry(epoch).or_insert((node, life));

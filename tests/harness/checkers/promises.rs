@@ -91,22 +91,23 @@ impl Promises {
 
     pub(super) fn sends(
         &mut self,
-        from: usize,
-        to: usize,
+        (from, to): (usize, usize),
         machine: &Node,
         message: &Message,
+        moot: bool,
     ) -> Verdict {
         match message {
             Message::Appended(appended) => self.keeps(from, machine, appended.epoch, "answers"),
             Message::PromiseAnswer(answer) if answer.refused.is_none() => {
                 self.keeps(from, machine, answer.epoch, "promises")?;
-                let whole = machine.process.as_ref().map(|process| process.given.last());
-                let fresh = !self.given.contains_key(&(from, answer.epoch));
-                if fresh && whole != Some(answer.durable) {
+                // Once its candidate leads, a promise that is asked for again means nothing.
+                let last = machine.process.as_ref().map(|process| process.given.last());
+                let whole = moot || last == Some(answer.durable);
+                if !whole {
                     return violation(
                         NAME,
                         format!(
-                            "{} promises with {}, its log ends at {whole:?}",
+                            "{} promises with {}, its log ends at {last:?}",
                             machine.name, answer.durable
                         ),
                     );
