@@ -29,8 +29,6 @@ use origin::Origins;
 pub(crate) struct Config {
     /// The node's name.
     pub(crate) node: String,
-    /// The name under which this machine is reached.
-    pub(crate) hostname: String,
     /// Where messages are kept; may not exist yet.
     pub(crate) directory: PathBuf,
     /// `None`: a standalone broker.

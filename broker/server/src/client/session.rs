@@ -232,13 +232,6 @@ impl Session {
         self.subscriptions.push(subscription);
     }
 
-    /// Stops receiving; deliveries that were not acknowledged go back.
-    pub(crate) fn unsubscribe(&mut self, id: &str) {
-        self.subscriptions
-            .retain(|subscription| subscription.id != id);
-        self.send_once(&Frame::new(Verb::Unsubscribe).with("id", id));
-    }
-
     /// Waits until everything written so far has left, on whatever connection.
     pub(crate) async fn flush(&mut self) -> Result<(), SessionError> {
         while let Some(connection) = &mut self.connection {

@@ -105,7 +105,6 @@ impl Resolver {
         }
         let config = Config {
             node,
-            hostname,
             directory,
             cluster,
             sync,
