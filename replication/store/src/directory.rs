@@ -8,7 +8,7 @@
 //! PROMISE    the highest epoch promised; outlives generations
 //! CREATING   there while the directory is being made
 //! generation-N/log, generation-N/store
-//! damaged/   the last generation that did not open, for a human
+//! damaged/   the last generation that did not open, for a human, until the node is filled
 //! staging/   where a checkpoint is gathered before it is installed
 //! ```
 //!
@@ -34,6 +34,7 @@ use crate::{ClusterError, DiskError, OpenError, Options, SyncMode, files};
 const CURRENT_KIND: &str = "current";
 const PROMISE_KIND: &str = "promise";
 const GENERATION: &str = "generation-";
+const ASIDE: &str = "damaged";
 const LOG: &str = "log";
 const STORE: &str = "store";
 
@@ -156,6 +157,9 @@ impl Locked {
             identity: Mutex::new(identity),
         };
         directory.remove_others()?;
+        if directory.fill() == Fill::Filled {
+            files::remove_tree(&directory.path.join(ASIDE))?;
+        }
         Ok(directory)
     }
 }
@@ -294,7 +298,7 @@ impl Directory {
         files::remove_tree(&path)?;
         make_generation(&path, options)?;
         self.switch(generation, Fill::Unfilled)?;
-        let aside = self.path.join("damaged");
+        let aside = self.path.join(ASIDE);
         files::remove_tree(&aside)?;
         match fs::rename(&old, &aside) {
             Err(error) if error.kind() != ErrorKind::NotFound => {

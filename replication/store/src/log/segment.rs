@@ -206,7 +206,7 @@ pub(crate) fn publish(
     let encoded = header.encode();
     file.write_all_at(&encoded, 0)
         .context_at("write", &from, 0)?;
-    file.sync_all().context("sync", &from)?;
+    file.sync_data().context("sync", &from)?;
     let path = path(directory, header.number);
     fs::rename(&from, &path).context("rename to a segment", &from)?;
     files::sync_directory(directory)?;

@@ -10,6 +10,9 @@ use crate::error::Context;
 use crate::log::segment::Segment;
 use crate::{DiskError, files};
 
+/// Zeros that are synced at once.
+const PIECE_BYTES: u64 = 2 << 20;
+
 type Ready = (PathBuf, File);
 
 pub(crate) struct Spares {
@@ -132,7 +135,13 @@ fn join(making: JoinHandle<Result<Ready, DiskError>>) -> Result<Ready, DiskError
 fn make(path: &Path, bytes: u64) -> Result<Ready, DiskError> {
     let file = files::create(path)?;
     files::reserve(&file, path, bytes)?;
-    files::zero(&file, path, 0, bytes)?;
-    file.sync_all().context("sync", path)?;
+    // In pieces, so that the log's own syncs do not wait behind all of it.
+    let mut at = 0;
+    while at < bytes {
+        let end = bytes.min(at + PIECE_BYTES);
+        files::zero(&file, path, at, end)?;
+        file.sync_data().context("sync", path)?;
+        at = end;
+    }
     Ok((path.to_owned(), file))
 }

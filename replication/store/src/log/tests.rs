@@ -4,13 +4,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use replicamq_quorum::{Entry, Position, Sequence};
+use replicamq_quorum::{Entry, Epoch, Position, Sequence};
 
 use super::*;
-use crate::Damage;
+use crate::directory::Locked;
+use crate::store::Progress;
+use crate::writer::{self, Writer};
+use crate::{Damage, Options, StoreEvent, SyncMode};
 
 const SEGMENT_BYTES: u64 = 32 << 10;
 
@@ -482,6 +488,52 @@ fn an_entry_that_does_not_follow_is_refused() {
 }
 
 #[test]
+fn nothing_is_acknowledged_when_a_sync_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        segment_bytes: SEGMENT_BYTES,
+        ..Options::new(directory.path(), "broker-1")
+    };
+    let (opened, _) = Locked::take(directory.path())
+        .unwrap()
+        .open(&options)
+        .unwrap();
+    let log_options = opened.log_options(&options);
+    let (mut log, _) = reopen(&log_options.directory);
+    // It takes writes, and refuses to sync them.
+    let null = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null");
+    log.active.file = Arc::new(null.unwrap());
+    let (sender, events) = mpsc::channel();
+    let writer = Writer {
+        log,
+        sync: SyncMode::Disk,
+        directory: Arc::new(opened),
+        progress: Arc::new(Progress {
+            submitted: AtomicU64::new(0),
+            flushed: AtomicU64::new(0),
+        }),
+        notify: Arc::new(move |event| sender.send(event).unwrap()),
+    };
+    let (commands, queue) = mpsc::sync_channel(8);
+    commands
+        .send(writer::Command::Append(vec![entry(1, 1, 10)]))
+        .unwrap();
+    commands
+        .send(writer::Command::StorePromise(Epoch(2)))
+        .unwrap();
+    drop(commands);
+    writer.run(&queue);
+    let StoreEvent::Fatal(FatalError::Disk(error)) = events.recv().unwrap() else {
+        panic!("a failed sync stops the node");
+    };
+    assert_eq!(error.operation, "sync");
+    assert!(events.recv().is_err(), "nothing comes after it");
+}
+
+#[test]
 fn a_read_begins_anywhere_and_stops_at_its_bound() {
     let directory = tempfile::tempdir().unwrap();
     let mut log = create(directory.path());
@@ -514,7 +566,8 @@ fn a_reader_meets_a_flipped_bit_with_an_error_and_a_cut_without() {
     let index = log.index();
     let (_, cursor) = index.read(Sequence(5), 1, None).unwrap();
     log.cut(Position::new(1, 4), Sequence(0)).unwrap();
-    fill(&mut log, 2, 5, 8);
+    append(&mut log, &[entry(2, 5, 10), entry(2, 6, 3000)]);
+    fill(&mut log, 2, 7, 8);
     let (entries, _) = index.read(Sequence(6), 9999, cursor).unwrap();
     assert_eq!(entries, [entry(2, 7, 1000), entry(2, 8, 1000)]);
     let (path, offset) = active(&log);
@@ -530,6 +583,50 @@ fn a_reader_meets_a_flipped_bit_with_an_error_and_a_cut_without() {
         ),
         "{error}"
     );
+}
+
+#[test]
+fn a_reader_beside_cuts_and_recycling_sees_rising_entries_and_no_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = create(directory.path());
+    log.options.retention_bytes = SEGMENT_BYTES;
+    let index = log.index();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut reads = 0_u64;
+            while !done.load(Ordering::Acquire) {
+                let first = index.first().0;
+                let (entries, _) = index
+                    .read(Sequence(first + reads % 40), 20_000, None)
+                    .unwrap();
+                for pair in entries.windows(2) {
+                    assert_eq!(pair[0].position.sequence.next(), pair[1].position.sequence);
+                    assert!(pair[0].position.epoch <= pair[1].position.epoch);
+                }
+                reads += 1;
+            }
+            reads
+        });
+        let mut last = 0;
+        for epoch in 1..=200 {
+            let sizes = [900, 3000, 10, 5000, 1200, 2500, 700, 40];
+            let group: Vec<_> = sizes
+                .iter()
+                .zip(last + 1..)
+                .map(|(bytes, sequence)| {
+                    entry(epoch, sequence, bytes + 8 * usize::try_from(epoch).unwrap())
+                })
+                .collect();
+            append(&mut log, &group);
+            let keep = group[4].position;
+            log.cut(keep, Sequence(0)).unwrap();
+            last = keep.sequence.0;
+            log.trim(Sequence(last)).unwrap();
+        }
+        done.store(true, Ordering::Release);
+        assert!(reader.join().unwrap() > 0);
+    });
 }
 
 /// What may happen to a log.
