@@ -1,14 +1,15 @@
 //! Building a node up, and taking it down again.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use replicamq_cluster::{
-    Checkpoint, CheckpointSource, LinkConfig, Links, Membership, MembershipConfig,
-    MembershipEvent, Standing,
+    Checkpoint, CheckpointSource, LinkConfig, Links, Membership, MembershipConfig, MembershipEvent,
+    Standing,
 };
 use replicamq_core::Limits as CoreLimits;
 use replicamq_node::{Config as NodeConfig, Node};
@@ -22,10 +23,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
-use super::{Process, resolve};
 use super::clients::Clients;
 use super::engine::{Ended, Engine, now};
 use super::network::{ClusterNetwork, Network};
+use super::{Process, resolve};
 use crate::admin::Board;
 use crate::config::{Address, Cluster, Durability};
 use crate::listener::Reserved;
@@ -193,7 +194,9 @@ impl Process {
             bind,
             message_bytes_max: MESSAGE_BYTES_MAX,
         };
-        let checkpoints = checkpoints(Arc::clone(store), self.config.directory.join("outgoing"));
+        let outgoing = self.config.directory.join("outgoing");
+        let checkpoints = checkpoints(Arc::clone(store), outgoing.clone())
+            .with_context(|| format!("prepare {}", outgoing.display()))?;
         let (links, link_events) = Links::start(config, checkpoints, Routes::default())?;
         tracing::info!(cluster = id, address = %links.address(), "open for replication");
         board.cluster(id);
@@ -285,9 +288,15 @@ fn zk_address(cluster: &Cluster) -> String {
 
 /// Makes checkpoints for replicas, each in a directory of its own that goes
 /// when the transfer is over.
-fn checkpoints(store: Arc<Store>, directory: PathBuf) -> CheckpointSource {
+fn checkpoints(store: Arc<Store>, directory: PathBuf) -> io::Result<CheckpointSource> {
+    // A process that ended in mid-transfer may have left some.
+    match std::fs::remove_dir_all(&directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    std::fs::create_dir(&directory)?;
     let number = AtomicU64::new(0);
-    Arc::new(move |_epoch| {
+    Ok(Arc::new(move |_epoch| {
         let number = number.fetch_add(1, Ordering::Relaxed);
         let directory = directory.join(number.to_string());
         let pin = Outgoing(directory.clone());
@@ -300,7 +309,7 @@ fn checkpoints(store: Arc<Store>, directory: PathBuf) -> CheckpointSource {
             history: info.history,
             pin: Box::new(pin),
         })
-    })
+    }))
 }
 
 /// Removes a checkpoint that nobody reads any more.
@@ -309,7 +318,7 @@ struct Outgoing(PathBuf);
 impl Drop for Outgoing {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0)
-            && error.kind() != std::io::ErrorKind::NotFound
+            && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(directory = %self.0.display(), "cannot remove a checkpoint: {error}");
         }
