@@ -55,11 +55,15 @@ struct Open {
 #[derive(Debug)]
 enum Deferred {
     Committed(Sequence),
-    Loaded {
-        token: u64,
-        pairs: Vec<(Bytes, Bytes)>,
-        more: bool,
-    },
+    Loaded(Page),
+}
+
+/// The answer to a read of the store.
+#[derive(Debug)]
+struct Page {
+    token: u64,
+    pairs: Vec<(Bytes, Bytes)>,
+    more: bool,
 }
 
 /// One node of the cluster.
@@ -110,7 +114,9 @@ impl Node {
                     self.propose(now, effects);
                 }
             }
-            Event::Loaded { token, pairs, more } => self.loaded(token, pairs, more, now, effects),
+            Event::Loaded { token, pairs, more } => {
+                self.loaded(Page { token, pairs, more }, now, effects);
+            }
         }
         self.catch_up(now);
         self.pass_on(effects);
@@ -250,27 +256,19 @@ impl Node {
         }
     }
 
-    fn loaded(
-        &mut self,
-        token: u64,
-        pairs: Vec<(Bytes, Bytes)>,
-        more: bool,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) {
-        if token >> TOKEN_BITS != self.boots {
+    fn loaded(&mut self, mut page: Page, now: Now, effects: &mut Vec<Effect>) {
+        if page.token >> TOKEN_BITS != self.boots {
             return;
         }
-        let token = token & ((1 << TOKEN_BITS) - 1);
+        page.token &= (1 << TOKEN_BITS) - 1;
         match &mut self.service {
             Service::Closed => {}
             Service::Booting { boot, .. } => {
-                let step = boot.loaded(pairs, more);
+                let step = boot.loaded(page.pairs, page.more);
                 self.boot_step(step, effects);
             }
             Service::Open(open) => {
-                open.deferred
-                    .push_back(Deferred::Loaded { token, pairs, more });
+                open.deferred.push_back(Deferred::Loaded(page));
                 self.catch_up(now);
             }
         }
@@ -288,7 +286,7 @@ impl Node {
                 Deferred::Committed(sequence) => {
                     open.broker.committed(sequence.0, now.unix_ms, out);
                 }
-                Deferred::Loaded { token, pairs, more } => {
+                Deferred::Loaded(Page { token, pairs, more }) => {
                     open.broker.loaded(token, pairs, more, now.unix_ms, out);
                 }
             }

@@ -90,12 +90,7 @@ impl Board {
         self.role = role.clone();
     }
 
-    pub(crate) fn status(
-        &self,
-        node: &Node,
-        network: &Network,
-        sizes: Sizes,
-    ) -> Answer {
+    pub(crate) fn status(&self, node: &Node, network: &Network, sizes: Sizes) -> Answer {
         let (epoch, master) = node.quorum().known_epoch();
         let mut members: Vec<_> = self
             .members
@@ -137,8 +132,13 @@ impl Board {
             incomplete: String::new(),
         };
         let master = match &self.role {
-            Role::Replica { master, .. } => self.members.get(master).map(|info| info.admin_address.clone()),
-            Role::Electing | Role::Candidate { .. } | Role::Rising { .. } | Role::Master { .. } => None,
+            Role::Replica { master, .. } => self
+                .members
+                .get(master)
+                .map(|info| info.admin_address.clone()),
+            Role::Electing | Role::Candidate { .. } | Role::Rising { .. } | Role::Master { .. } => {
+                None
+            }
         };
         Answer { status, master }
     }
@@ -160,7 +160,10 @@ impl Board {
             incomplete: reason.to_owned(),
             ..Default::default()
         };
-        Answer { status, master: None }
+        Answer {
+            status,
+            master: None,
+        }
     }
 
     fn member(id: &NodeId, info: &MemberInfo) -> wire::MemberStatus {
@@ -177,7 +180,7 @@ impl Board {
 
 fn fill_own(own: &mut wire::MemberStatus, node: &Node, sizes: Sizes) {
     let (last, durable, committed, applied) = node.quorum().positions();
-    own.role = role_name(node).to_owned();
+    role_name(node).clone_into(&mut own.role);
     own.connected = true;
     own.appended = last.sequence.0;
     own.durable = durable.sequence.0;
@@ -190,10 +193,9 @@ fn fill_own(own: &mut wire::MemberStatus, node: &Node, sizes: Sizes) {
 
 pub(crate) fn role_name(node: &Node) -> &'static str {
     match node.quorum().role() {
-        Role::Electing if !node.quorum().is_filled() => "unfilled",
+        Role::Electing | Role::Replica { .. } if !node.quorum().is_filled() => "unfilled",
         Role::Electing => "electing",
         Role::Candidate { .. } | Role::Rising { .. } => "candidate",
-        Role::Replica { .. } if !node.quorum().is_filled() => "unfilled",
         Role::Replica { .. } => "replica",
         Role::Master { .. } => "master",
     }
@@ -204,7 +206,12 @@ fn fill_replica(
     replica: &replicamq_quorum::ReplicaStatus,
     committed: u64,
 ) {
-    (if replica.filling { "unfilled" } else { "replica" }).clone_into(&mut member.role);
+    (if replica.filling {
+        "unfilled"
+    } else {
+        "replica"
+    })
+    .clone_into(&mut member.role);
     member.connected = true;
     member.appended = replica.appended.sequence.0;
     member.durable = replica.durable.sequence.0;
@@ -248,7 +255,9 @@ impl Service {
     }
 
     async fn ask_master(&self, address: &str) -> Result<wire::StatusResponse, String> {
-        let failed = |error: &dyn std::fmt::Display| format!("the master at {address} did not answer: {error}");
+        let failed = |error: &dyn std::fmt::Display| {
+            format!("the master at {address} did not answer: {error}")
+        };
         let channel = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|error| failed(&error))?
             .connect_timeout(MASTER_TIMEOUT)
@@ -314,7 +323,11 @@ pub(crate) fn listen(
 /// Adds what the master told to a replica's own view; of itself, the replica knows best.
 fn complete(status: &mut wire::StatusResponse, told: wire::StatusResponse) {
     for mut member in told.members {
-        match status.members.iter_mut().find(|own| own.node == member.node) {
+        match status
+            .members
+            .iter_mut()
+            .find(|own| own.node == member.node)
+        {
             Some(own) if own.node == status.node => {
                 own.lag_entries = member.lag_entries;
                 own.lag_bytes = member.lag_bytes;

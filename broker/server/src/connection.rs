@@ -29,7 +29,7 @@ const WRITE_BYTES: usize = 64 << 10;
 const WRITE_KEEP_BYTES: usize = 256 << 10;
 
 /// A client that takes nothing for so long is dropped.
-const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
+const WRITE_STALL_MAX: Duration = Duration::from_mins(1);
 
 /// What all connections of a port have in common.
 #[derive(Debug)]
@@ -211,9 +211,8 @@ impl Conversation<'_> {
         self.input.reserve(READ_BYTES);
         // Polled rather than tried: a short read then counts as having read all there is.
         match self.stream.read_buf(&mut self.input).now_or_never() {
-            None => Ok(()),
             Some(Ok(0)) => Err(End::HungUp),
-            Some(Ok(_)) => Ok(()),
+            None | Some(Ok(_)) => Ok(()),
             Some(Err(error)) => Err(error.into()),
         }
     }

@@ -34,7 +34,9 @@ pub(crate) struct Open {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} for STOMP clients: {error}; is another broker running? choose another address with the key `stomp`")]
+#[error(
+    "cannot listen on {address} for STOMP clients: {error}; is another broker running? choose another address with the key `stomp`"
+)]
 pub(crate) struct ListenError {
     address: SocketAddr,
     error: io::Error,

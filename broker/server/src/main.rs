@@ -4,18 +4,18 @@
 //! command line or the configuration is wrong.
 
 mod admin;
-mod connection;
-mod listener;
-mod systemd;
 mod bench;
 mod cli;
 mod client;
 mod clock;
 mod config;
+mod connection;
 mod drill;
+mod listener;
 mod logging;
 mod run;
 mod status;
+mod systemd;
 mod terminal;
 
 use std::process::ExitCode;

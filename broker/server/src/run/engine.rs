@@ -117,7 +117,8 @@ impl Engine {
     fn on_tick(&mut self) {
         self.on_quorum(QuorumEvent::Tick);
         let role = self.role_name();
-        self.network.advertise(role, self.node.quorum().positions().1);
+        self.network
+            .advertise(role, self.node.quorum().positions().1);
     }
 
     fn on_quorum(&mut self, event: QuorumEvent) {
@@ -141,7 +142,9 @@ impl Engine {
                 return Ok(());
             }
             StoreEvent::Fatal(error) => {
-                return Err(anyhow::Error::new(error).context("the disk cannot be trusted any more"));
+                return Err(
+                    anyhow::Error::new(error).context("the disk cannot be trusted any more")
+                );
             }
         };
         self.on_quorum(event);
@@ -170,8 +173,11 @@ impl Engine {
             Input::Commands {
                 connection,
                 commands,
-                permit: _,
-            } => (connection, commands),
+                permit,
+            } => {
+                drop(permit);
+                (connection, commands)
+            }
         };
         for command in commands {
             let event = Event::Command {

@@ -29,7 +29,9 @@ pub(crate) enum Happened {
 #[derive(Debug)]
 pub(crate) enum Network {
     /// It elects itself.
-    Standalone { events: VecDeque<QuorumEvent> },
+    Standalone {
+        events: VecDeque<QuorumEvent>,
+    },
     Cluster(Box<ClusterNetwork>),
 }
 

@@ -56,7 +56,7 @@ impl Process {
         let Opened {
             store,
             mut recovered,
-            identity,
+            identity: _,
             damage,
             created: _,
         } = opened;
@@ -72,7 +72,7 @@ impl Process {
             None => Network::standalone(&node),
             Some(cluster) => {
                 let joined = self
-                    .join(&cluster, &store, identity, &mut recovered, &mut board)
+                    .join(&cluster, &store, &mut recovered, &mut board)
                     .await?;
                 match joined {
                     Joined::Network(network) => *network,
@@ -144,12 +144,12 @@ impl Process {
         &mut self,
         cluster: &Cluster,
         store: &Arc<Store>,
-        identity: replicamq_store::Identity,
         recovered: &mut Recovered,
         board: &mut Board,
     ) -> anyhow::Result<Joined> {
         let (sender, mut membership_events) = mpsc::channel(MEMBERSHIP_EVENTS_MAX);
-        let membership = Membership::start(self.membership_config(cluster, identity), sender);
+        let membership =
+            Membership::start(self.membership_config(cluster, store.identity()), sender);
         let waiting = format!("waiting for ZooKeeper at {}", zk_address(cluster));
         systemd::status(&waiting);
         let (id, standing) = loop {
