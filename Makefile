@@ -55,7 +55,7 @@ cluster-down: ## stop the local cluster; its data stays in CLUSTER
 	@deploy/local-cluster stop $(CLUSTER)
 
 .PHONY: test
-test: deps test-rust build test-clients test-deploy ## everything that a change must pass
+test: deps build test-rust test-clients test-deploy ## everything that a change must pass
 
 .PHONY: test-rust
 test-rust: ## the crates' own tests, the simulator, the real processes
