@@ -52,7 +52,7 @@ class Containers:
 def containers(root, environment):
     require_docker()
     ports = {name: str(port) for name, port in zip(PORTS, free_ports(len(PORTS)))}
-    settings = environment | ports | {"COMPOSE_PROJECT_NAME": PROJECT, "PREBUILT": "1", "REPLICAMQ_SECURITY_TOKEN": "of-this-test"}
+    settings = environment | ports | {"COMPOSE_PROJECT_NAME": PROJECT, "PREBUILT": "1"}
     cluster = Containers(root / "deploy/docker/compose", settings)
     try:
         cluster.compose("image")
@@ -106,6 +106,14 @@ def test_a_killed_master_costs_nothing(containers):
     finally:
         containers.compose("start", master)
     containers.until("the killed node is back", caught_up)
+
+
+def test_the_drill_kills_containers(containers, root):
+    containers.until("every replica caught up", caught_up)
+    command = [containers.environment["REPLICAMQ_BIN"], "drill", "kill-master", "--target", "compose", "--rounds", "2"]
+    done = subprocess.run(command, cwd=root, env=containers.environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(done.stdout)
 
 
 def test_a_master_cut_off_from_the_others_costs_nothing(containers):
