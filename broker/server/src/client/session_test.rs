@@ -72,6 +72,12 @@ async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
+/// A client that waits for ever would hide what is wrong.
+async fn next(session: &mut Session) -> Event {
+    let event = timeout(Duration::from_secs(10), session.next()).await;
+    event.expect("something happens").unwrap()
+}
+
 fn uri(listeners: &[&TcpListener], options: &str) -> BrokerUri {
     let list: Vec<String> = listeners
         .iter()
@@ -113,16 +119,16 @@ async fn what_has_no_receipt_is_sent_again_in_order_and_nothing_else_is() {
     });
     let mut session = Session::open(uri, Opening::default()).await.unwrap();
     let a = session.send_safely(message("a"));
-    assert!(matches!(session.next().await.unwrap(), Event::Receipt(n) if n == a));
+    assert!(matches!(next(&mut session).await, Event::Receipt(n) if n == a));
     session.subscriptions.push(Subscription::default());
     let (b, c) = (
         session.send_safely(message("b")),
         session.send_safely(message("c")),
     );
-    assert!(matches!(session.next().await.unwrap(), Event::Reconnected));
+    assert!(matches!(next(&mut session).await, Event::Reconnected));
     assert_eq!(session.unsafe_len(), 2);
-    assert!(matches!(session.next().await.unwrap(), Event::Receipt(n) if n == b));
-    assert!(matches!(session.next().await.unwrap(), Event::Receipt(n) if n == c));
+    assert!(matches!(next(&mut session).await, Event::Receipt(n) if n == b));
+    assert!(matches!(next(&mut session).await, Event::Receipt(n) if n == c));
     assert_eq!(session.unsafe_len(), 0);
     session.close().await.unwrap();
     broker.join_next().await.unwrap().unwrap();
@@ -152,8 +158,8 @@ async fn a_transaction_is_sent_again_as_a_whole() {
     });
     let mut session = Session::open(uri, Opening::default()).await.unwrap();
     let number = session.send_transaction(vec![message("a"), message("b")]);
-    assert!(matches!(session.next().await.unwrap(), Event::Reconnected));
-    assert!(matches!(session.next().await.unwrap(), Event::Receipt(n) if n == number));
+    assert!(matches!(next(&mut session).await, Event::Reconnected));
+    assert!(matches!(next(&mut session).await, Event::Receipt(n) if n == number));
     broker.join_next().await.unwrap().unwrap();
 }
 
