@@ -78,8 +78,8 @@ impl SmallDisk {
     /// Under the data directory of a node that does not run; what is there moves onto it.
     fn make(node: &Node) -> Self {
         let aside = node.directory.with_extension("aside");
-        fs::rename(&node.directory, &aside).unwrap();
-        fs::create_dir(&node.directory).unwrap();
+        fs::rename(&node.directory, &aside).expect("the node has a directory");
+        fs::create_dir(&node.directory).expect("its name is free");
         let mounted = mount(&["-t", "tmpfs", "-o", "size=24m", "tmpfs"], &node.directory);
         let copied = Command::new("cp")
             .arg("-a")
@@ -145,9 +145,9 @@ fn refused(directory: &Path) -> String {
         .arg("--directory")
         .arg(directory)
         .output()
-        .unwrap();
+        .expect("the binary can be run");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    String::from_utf8(output.stderr).unwrap()
+    String::from_utf8(output.stderr).expect("what it says is text")
 }
 
 #[test]
@@ -158,7 +158,10 @@ fn a_directory_that_cannot_be_written_is_named_with_the_cure() {
     let said = refused(&file);
     assert!(said.contains(file.to_str().unwrap()), "{said}");
     let said = refused(Path::new("/proc/replicamq"));
-    assert!(said.contains("cannot create /proc/replicamq"), "{said}");
+    assert!(
+        said.contains("cannot make the directory /proc/replicamq"),
+        "{said}"
+    );
 
     let forbidden = folder.path().join("forbidden");
     fs::create_dir(&forbidden).unwrap();

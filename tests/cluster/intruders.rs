@@ -102,7 +102,7 @@ fn noise_on_the_replication_port_disturbs_nobody() {
     let mut held = Vec::new();
     for node in &cluster.nodes {
         held.push(say(node.replication, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
-        held.push(say(node.replication, &[0xff; 64 << 10]));
+        held.push(say(node.replication, &vec![0xff; 64 << 10]));
         held.push(say(
             node.replication,
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\x04\x00",

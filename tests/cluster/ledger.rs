@@ -230,7 +230,7 @@ fn check(sent: &BTreeMap<&str, u64>, seen: &[Seen]) {
                 if !delivered.insert(body) {
                     assert!(*redelivered, "{body} repeated without a mark");
                 } else if body != LAST {
-                    let (producer, number) = body.split_once(' ').unwrap();
+                    let (producer, number) = body.split_once(' ').expect("producer and number");
                     let next = next.get_mut(producer).unwrap_or_else(|| panic!("{body}"));
                     assert_eq!(number, next.to_string(), "{producer} out of order");
                     *next += 1;

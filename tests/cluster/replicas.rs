@@ -32,6 +32,25 @@ fn a_replica_that_was_away_catches_up_from_the_log() {
 }
 
 #[test]
+fn a_replica_that_stands_still_holds_nobody_up() {
+    let cluster = Cluster::start();
+    let load = Load::start(&cluster.addresses(), "/queue/still-replica");
+    load.goes_on(100);
+    let epoch = cluster.epoch();
+    let [still, other] = cluster.replicas();
+    cluster.nodes[still].signal("STOP");
+    load.goes_on(1_000);
+    cluster.nodes[still].signal("CONT");
+    cluster.complete();
+    cluster.nodes[other].signal("STOP");
+    load.goes_on(200);
+    cluster.nodes[other].signal("CONT");
+    cluster.complete();
+    assert_eq!(cluster.epoch(), epoch, "a healthy master stays");
+    load.nothing_is_lost();
+}
+
+#[test]
 fn a_wiped_replica_is_refilled_and_only_then_counts() {
     let mut cluster = Cluster::start();
     let load = Load::start(&cluster.addresses(), "/queue/wiped");

@@ -2,28 +2,27 @@
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use crate::wait;
 
 /// `REPLICAMQ_BIN`, or what cargo built beside the running test.
 pub fn binary() -> PathBuf {
-    let path = match std::env::var_os("REPLICAMQ_BIN") {
-        Some(path) => PathBuf::from(path),
-        None => {
-            let test = std::env::current_exe().expect("a test knows its own path");
-            // target/release/deps/cluster-0123456789abcdef
-            let folder = test.ancestors().nth(2).expect("cargo nests its tests");
-            folder.join("replicamq")
-        }
-    };
+    let path = std::env::var_os("REPLICAMQ_BIN").map_or_else(beside, PathBuf::from);
     assert!(
         path.exists(),
         "no broker at {}: run `cargo build --release -p replicamq-server` first, or set REPLICAMQ_BIN",
         path.display()
     );
     path
+}
+
+/// target/release/replicamq, where this is target/release/deps/cluster-0123456789abcdef.
+fn beside() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let folder = test.ancestors().nth(2).expect("cargo nests its tests");
+    folder.join("replicamq")
 }
 
 /// The binary with nothing of our own environment that it would listen to.
@@ -168,11 +167,6 @@ impl Node {
         kib.and_then(|kib| kib.parse::<u64>().ok())
             .expect("Linux tells the memory of a process")
             / 1024
-    }
-
-    /// Its configuration, to be changed while it does not run.
-    pub fn configuration(&self) -> &Path {
-        &self.configuration
     }
 }
 

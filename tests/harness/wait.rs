@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 /// Between two looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// What one look may take of the time.
+const LOOK_MAX: Duration = Duration::from_secs(2);
+
 /// How long the slow machine of a busy developer may take for anything.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -35,17 +38,20 @@ pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     within(PATIENCE, look).unwrap_or_else(|| panic!("not within {PATIENCE:?}: {what}"))
 }
 
-/// Looks until there is something, or the time is over.
+/// Looks until there is something, or the time is over. A machine that stands still as a
+/// whole costs at most [`LOOK_MAX`] of it.
 pub fn within<T>(time: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
-    let since = Since::now();
+    let mut left = time;
     loop {
+        let since = Since::now();
         if let Some(found) = look() {
             return Some(found);
         }
-        if since.elapsed() >= time {
+        if left.is_zero() {
             return None;
         }
         pause(LOOK_EVERY);
+        left = left.saturating_sub(since.elapsed().min(LOOK_MAX));
     }
 }
 
