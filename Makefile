@@ -112,6 +112,10 @@ bench: cluster-up ## throughput and latency against the local cluster (BENCH="--
 	@. $(CLUSTER)/cluster.env
 	$(REPLICAMQ_BIN) bench --broker "$$BROKER_URI" $(BENCH)
 
+.PHONY: figures
+figures: deps build ## the figures of the README, beside Debian's ActiveMQ (half an hour; needs the package activemq)
+	@$(PYTHON) deploy/figures $(CLUSTER)-figures
+
 .PHONY: drill
 drill: cluster-up ## kill the local cluster's master ROUNDS times under load; fails on any loss
 	@$(REPLICAMQ_BIN) drill kill-master --rounds $(or $(ROUNDS),10) --target local --local-dir $(CLUSTER)
