@@ -26,6 +26,9 @@ use crate::listener::Reserved;
 use crate::systemd;
 use engine::Ended;
 
+/// A file would grow beyond `ulimit -f` or `LimitFSIZE=`; on Linux, but for MIPS and PA-RISC.
+const SIGXFSZ: i32 = 25;
+
 /// What stays the same over all lives of the process.
 struct Process {
     config: Config,
@@ -109,6 +112,9 @@ fn until_told_to_stop(
 ) -> anyhow::Result<impl Future<Output = ()> + Send> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    // Once somebody listens, a file over a limit is an error for the store to tell, and no
+    // longer the silent death of the process.
+    signal(SignalKind::from_raw(SIGXFSZ)).context("listen for SIGXFSZ")?;
     Ok(async move {
         // Both arms only wait for a signal.
         tokio::select! {
