@@ -240,3 +240,60 @@ fn check(sent: &BTreeMap<&str, u64>, seen: &[Seen]) {
     }
     assert_eq!(&next, sent, "delivered and sent");
 }
+
+fn first(body: &str) -> Seen {
+    Seen::Delivered {
+        body: body.to_owned(),
+        redelivered: false,
+    }
+}
+
+fn again(body: &str) -> Seen {
+    Seen::Delivered {
+        body: body.to_owned(),
+        redelivered: true,
+    }
+}
+
+fn consumed(body: &str) -> Seen {
+    Seen::Consumed {
+        body: body.to_owned(),
+    }
+}
+
+#[test]
+fn an_even_ledger_is_even() {
+    let seen = [first("a 0"), again("a 0"), consumed("a 0"), first("a 1")];
+    check(&BTreeMap::from([("a", 2)]), &seen);
+}
+
+#[test]
+#[should_panic(expected = "delivered and sent")]
+fn a_ledger_sees_what_is_lost() {
+    check(&BTreeMap::from([("a", 2)]), &[first("a 0")]);
+}
+
+#[test]
+#[should_panic(expected = "a 0 came back")]
+fn a_ledger_sees_what_comes_back() {
+    let seen = [first("a 0"), consumed("a 0"), again("a 0")];
+    check(&BTreeMap::from([("a", 1)]), &seen);
+}
+
+#[test]
+#[should_panic(expected = "a 0 repeated without a mark")]
+fn a_ledger_sees_what_is_repeated_or_stored_twice() {
+    check(&BTreeMap::from([("a", 1)]), &[first("a 0"), first("a 0")]);
+}
+
+#[test]
+#[should_panic(expected = "a out of order")]
+fn a_ledger_sees_what_is_out_of_order() {
+    check(&BTreeMap::from([("a", 2)]), &[first("a 1"), first("a 0")]);
+}
+
+#[test]
+#[should_panic(expected = "aborted 3")]
+fn a_ledger_sees_what_was_aborted() {
+    check(&BTreeMap::from([("a", 1)]), &[first("aborted 3")]);
+}

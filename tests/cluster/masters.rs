@@ -48,10 +48,31 @@ fn without_a_quorum_nothing_is_acknowledged_and_the_heal_needs_no_operator() {
     let load = Load::start(&cluster.addresses(), "/queue/quorum");
     load.goes_on(100);
     let master = cluster.master();
+
+    // They stand still: the master may not know yet, but it may not answer either.
+    let mut client = Client::connect(cluster.nodes[master].stomp).unwrap();
+    for replica in cluster.replicas() {
+        cluster.nodes[replica].signal("STOP");
+    }
+    let answer = client.send("/queue/alone", "who else has it?");
+    assert!(answer.is_err(), "acknowledged by one of three");
+    for replica in (0..3).filter(|one| *one != master) {
+        cluster.nodes[replica].signal("CONT");
+    }
+    load.goes_on(100);
+    cluster.complete();
+
+    // They are gone.
+    let master = cluster.master();
+    let text = "no quorum hears this node as master";
+    let told = |cluster: &Cluster| cluster.nodes[master].log().matches(text).count();
+    let before = told(&cluster);
     for replica in cluster.replicas() {
         cluster.nodes[replica].kill();
     }
-    cluster.nodes[master].says("no quorum hears this node as master");
+    wait::until("the master says that it stands alone", || {
+        (told(&cluster) > before).then_some(())
+    });
     let before = load.acknowledged();
     let more = wait::within(Duration::from_secs(3), || {
         (load.acknowledged() > before).then_some(())
