@@ -11,21 +11,26 @@ use replicamq_harness::wait;
 
 #[test]
 fn a_replica_whose_disk_is_full_stops_and_the_cluster_goes_on() {
-    full(false);
+    full(false, SmallDisk::make);
 }
 
 #[test]
 fn a_master_whose_disk_is_full_stops_and_another_one_leads() {
-    full(true);
+    full(true, SmallDisk::make);
+}
+
+#[test]
+fn a_node_over_its_file_size_limit_tells_of_it() {
+    full(false, |_| SmallDisk { mounted: None });
 }
 
 /// Fills the disk of one node, and gives it more room later.
-fn full(leads: bool) {
+fn full(leads: bool, disk: fn(&Node) -> SmallDisk) {
     let mut cluster = Cluster::start_with("log_segment_bytes = \"1MiB\"");
     let [chosen, _] = cluster.replicas();
     cluster.nodes[chosen].terminate();
-    let mut disk = SmallDisk::make(&cluster.nodes[chosen]);
-    cluster.nodes[chosen].start_under(disk.wrapper(), &["--weight", "9"]);
+    let mut disk = disk(&cluster.nodes[chosen]);
+    cluster.nodes[chosen].start(&["--weight", "9"]);
     cluster.complete();
     if leads {
         let before = cluster.master();
@@ -91,14 +96,6 @@ impl SmallDisk {
         Self { mounted }
     }
 
-    /// A file that is too long is an error, not the death of the process.
-    fn wrapper(&self) -> &'static [&'static str] {
-        match self.mounted {
-            Some(_) => &[],
-            None => &["env", "--ignore-signal=XFSZ"],
-        }
-    }
-
     fn limit(&self, node: &Node) {
         if self.mounted.is_none() {
             let pid = node.pid().to_string();
@@ -139,7 +136,7 @@ fn mount(options: &[&str], at: &Path) -> bool {
 
 /// Starts a broker that stands alone in `directory`, and hears why it ends.
 fn refused(directory: &Path) -> String {
-    let output = process::command(&[])
+    let output = process::command()
         .args(["serve", "--admin", "none", "--node", "alone", "--stomp"])
         .arg(format!("tcp://{}", free_address()))
         .arg("--directory")

@@ -211,7 +211,7 @@ pub fn member<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {
 }
 
 fn ask(admin: SocketAddr, flags: &[&str]) -> Option<Value> {
-    let output = process::command(&[])
+    let output = process::command()
         .args(["status", "--json", "--node", &admin.to_string()])
         .args(["--security-token", TOKEN])
         .args(flags)

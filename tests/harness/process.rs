@@ -26,15 +26,8 @@ fn beside() -> PathBuf {
 }
 
 /// The binary with nothing of our own environment that it would listen to.
-pub fn command(wrapper: &[&str]) -> Command {
-    let mut command = match wrapper {
-        [] => Command::new(binary()),
-        [first, rest @ ..] => {
-            let mut command = Command::new(first);
-            command.args(rest).arg(binary());
-            command
-        }
-    };
+pub fn command() -> Command {
+    let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("REPLICAMQ_") {
             command.env_remove(name);
@@ -67,11 +60,6 @@ pub struct Node {
 impl Node {
     /// Starts it, with flags that go before its configuration.
     pub fn start(&mut self, flags: &[&str]) {
-        self.start_under(&[], flags);
-    }
-
-    /// Starts it under another command, such as `prlimit --fsize=…`.
-    pub fn start_under(&mut self, wrapper: &[&str], flags: &[&str]) {
         assert!(self.process.is_none(), "{} runs already", self.name);
         self.began = fs::metadata(&self.log).map_or(0, |file| {
             usize::try_from(file.len()).expect("a log fits into memory")
@@ -80,7 +68,7 @@ impl Node {
             let mut options = File::options();
             options.create(true).append(true).open(&self.log)
         };
-        let process = command(wrapper)
+        let process = command()
             .arg("serve")
             .arg("--config")
             .arg(&self.configuration)
