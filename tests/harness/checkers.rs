@@ -134,7 +134,7 @@ impl Checkers {
         let verdict = self.one_master.rises(node, machine, *epoch);
         self.note(verdict);
         if matches!(role, Role::Master { .. }) {
-            let verdict = self.acknowledged.serves(machine);
+            let verdict = self.acknowledged.serves(machine, Some(*epoch));
             self.note(verdict);
         }
     }
@@ -194,7 +194,7 @@ impl Checkers {
         for node in nodes {
             let verdict = self.committed_once.ends(node);
             self.note(verdict);
-            let verdict = self.acknowledged.serves(node);
+            let verdict = self.acknowledged.serves(node, None);
             self.note(verdict);
         }
     }

@@ -95,12 +95,15 @@ impl World {
             process.answerable.clear();
         }
         self.checkers.role(node, &self.nodes[node], role);
+        if matches!(role, Role::Rising { .. }) {
+            self.isolate(node);
+        }
     }
 
     /// A disk that is slow takes longer for everything.
     fn disk_delay(&mut self, node: usize, us: u64) -> u64 {
         if self.nodes[node].slow_disk_until_us > self.now_us {
-            us * 60
+            (us * 60).min(400_000)
         } else {
             us
         }
@@ -336,6 +339,7 @@ impl World {
 
         machine.disk.install(checkpoint);
         self.checkers.installed(node, &self.nodes[node]);
+        self.spring(node, from);
         let at = self.random.between((1_000, 200_000));
         self.after(at, Happening::Start { node });
     }

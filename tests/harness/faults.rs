@@ -91,7 +91,11 @@ impl World {
             Fault::SessionExpired => self.expire_any_session(),
             Fault::StreamBreak => self.break_any_stream(),
             Fault::SlowDisk => self.nodes[node].slow_disk_until_us = self.now_us + lasts,
-            Fault::Wipe => self.wipe(node),
+            Fault::Wipe => {
+                self.wipe(node, (1_000, 2_000_000));
+            }
+            Fault::FillTrap => self.set_fill_trap(),
+            Fault::FenceTrap => self.set_fence_trap(),
             Fault::Ambush => {
                 self.ambush = Some(Ambush {
                     kind: self.random.below(KINDS),
@@ -125,7 +129,7 @@ impl World {
         }
     }
 
-    fn cut(&mut self, from: usize, to: usize, lasts: u64) {
+    pub(crate) fn cut(&mut self, from: usize, to: usize, lasts: u64) {
         let (a, b) = (&self.nodes[from].name, &self.nodes[to].name);
         self.trace
             .line(self.now_us, || format!("cut {a} to {b} for {lasts} us"));
@@ -133,7 +137,7 @@ impl World {
         self.after(lasts, Happening::CutEnds { from, to });
     }
 
-    fn cut_keeper(&mut self, node: usize, lasts: u64) {
+    pub(crate) fn cut_keeper(&mut self, node: usize, lasts: u64) {
         let name = &self.nodes[node].name;
         self.trace.line(self.now_us, || {
             format!("cut {name} from the keeper for {lasts} us")
@@ -142,7 +146,7 @@ impl World {
         self.after(lasts, Happening::KeeperCutEnds { node });
     }
 
-    fn pause(&mut self, node: usize, lasts: u64) {
+    pub(crate) fn pause(&mut self, node: usize, lasts: u64) {
         if self.nodes[node].process.is_none() || self.nodes[node].paused() {
             return;
         }
@@ -158,6 +162,11 @@ impl World {
 
     /// A process dies, and comes back some time later.
     pub fn crash(&mut self, node: usize, power: bool) {
+        self.crash_for(node, power, (20_000, 3_000_000));
+    }
+
+    /// A process dies, and comes back after so long.
+    pub(crate) fn crash_for(&mut self, node: usize, power: bool, down_us: (u64, u64)) {
         if self.nodes[node].process.is_none() {
             return;
         }
@@ -168,7 +177,7 @@ impl World {
         self.trace
             .line(self.now_us, || format!("{name} dies, power lost: {power}"));
         self.end_process(node, power);
-        let at = self.random.between((20_000, 3_000_000));
+        let at = self.random.between(down_us);
         self.after(at, Happening::Start { node });
     }
 
@@ -199,13 +208,12 @@ impl World {
     }
 
     /// A store is lost, if a quorum of whole ones remains.
-    fn wipe(&mut self, node: usize) {
-        let whole = |world: &Self, node: usize| !world.nodes[node].disk.lost;
+    pub(crate) fn wipe(&mut self, node: usize, down_us: (u64, u64)) -> bool {
         let others = (0..self.nodes.len())
-            .filter(|&other| other != node && whole(self, other))
+            .filter(|&other| other != node && !self.nodes[other].disk.lost)
             .count();
         if others < self.nodes.len() / 2 + 1 {
-            return;
+            return false;
         }
         self.end_process(node, true);
         let damaged = self.random.chance(300_000);
@@ -225,8 +233,9 @@ impl World {
         self.trace.line(self.now_us, || {
             format!("{name} lost its store, damaged: {damaged}")
         });
-        let at = self.random.between((1_000, 2_000_000));
+        let at = self.random.between(down_us);
         self.after(at, Happening::Start { node });
+        true
     }
 
     /// Whether the process dies at this effect; the effect may be its last deed.

@@ -16,6 +16,7 @@ pub mod random;
 pub mod simulation;
 pub mod stomp;
 pub mod trace;
+pub mod traps;
 pub mod wait;
 pub mod workload;
 pub mod world;

@@ -36,12 +36,16 @@ pub enum Fault {
     SlowDisk,
     /// A store is emptied or damaged, and the node restarted.
     Wipe,
+    /// See `traps.rs`.
+    FillTrap,
+    /// See `traps.rs`.
+    FenceTrap,
     /// The process dies right at a certain effect.
     Ambush,
 }
 
 /// All of them.
-pub const FAULTS: [Fault; 14] = [
+pub const FAULTS: [Fault; 16] = [
     Fault::Kill,
     Fault::KillMaster,
     Fault::PowerLoss,
@@ -55,7 +59,18 @@ pub const FAULTS: [Fault; 14] = [
     Fault::StreamBreak,
     Fault::SlowDisk,
     Fault::Wipe,
+    Fault::FillTrap,
+    Fault::FenceTrap,
     Fault::Ambush,
+];
+
+/// Those that break no stream.
+const SILENT: [Fault; 5] = [
+    Fault::Pause,
+    Fault::Partition,
+    Fault::OneWay,
+    Fault::KeeperCut,
+    Fault::SlowDisk,
 ];
 
 /// A delay: mostly in `usual_us`, sometimes in `slow_us`.
@@ -142,31 +157,9 @@ impl Plan {
     #[must_use]
     pub fn draw(random: &mut Random) -> Self {
         let replicas = random.pick(&[3, 3, 3, 3, 3, 3, 3, 5, 5, 1]);
-        let mut faults: Vec<Fault> = FAULTS
-            .into_iter()
-            .filter(|_| random.chance(400_000))
-            .collect();
         // In quorum_mem the promise holds against the loss of processes, not of power.
         let in_memory = random.chance(60_000);
-        if in_memory {
-            faults.retain(|fault| !matches!(fault, Fault::PowerLoss | Fault::Blackout));
-        }
-        // Nobody notices a death but by silence: then a lease is exclusive.
-        if random.chance(120_000) {
-            faults.retain(|fault| {
-                matches!(
-                    fault,
-                    Fault::Pause
-                        | Fault::Partition
-                        | Fault::KeeperCut
-                        | Fault::SlowDisk
-                        | Fault::OneWay
-                )
-            });
-        }
-        if faults.is_empty() {
-            faults.push(Fault::Partition);
-        }
+        let faults = faults(random, in_memory);
         let sync = if in_memory {
             SyncMode {
                 local: Copy::Memory,
@@ -184,7 +177,10 @@ impl Plan {
             faults,
             fault_every_us: (busy / 3, busy),
             fault_lasts_us: (20_000, random.pick(&[400_000, 1_500_000, 4_000_000])),
-            unary: delay(random, (80, 900)),
+            unary: Delay {
+                slow_us: (5_000, random.pick(&[30_000, 300_000, 2_000_000])),
+                ..delay(random, (80, 900))
+            },
             unary_loss_ppm: random.pick(&[0, 0, 10_000, 150_000]),
             unary_twice_ppm: random.pick(&[0, 10_000, 100_000]),
             stream: delay(random, (60, 700)),
@@ -248,17 +244,29 @@ impl Plan {
     /// Whether nodes learn of each other's death by silence alone.
     #[must_use]
     pub fn silent(&self) -> bool {
-        self.faults.iter().all(|fault| {
-            matches!(
-                fault,
-                Fault::Pause
-                    | Fault::Partition
-                    | Fault::KeeperCut
-                    | Fault::SlowDisk
-                    | Fault::OneWay
-            )
-        })
+        self.faults.iter().all(|fault| SILENT.contains(fault))
     }
+}
+
+fn faults(random: &mut Random, in_memory: bool) -> Vec<Fault> {
+    let mut faults: Vec<Fault> = FAULTS
+        .into_iter()
+        .filter(|fault| {
+            let rare = matches!(fault, Fault::FillTrap | Fault::FenceTrap);
+            random.chance(if rare { 150_000 } else { 400_000 })
+        })
+        .collect();
+    if in_memory {
+        faults.retain(|fault| !matches!(fault, Fault::PowerLoss | Fault::Blackout));
+    }
+    // Nobody notices a death but by silence: then a lease is exclusive.
+    if random.chance(120_000) {
+        faults.retain(|fault| SILENT.contains(fault));
+    }
+    if faults.is_empty() {
+        faults.push(Fault::Partition);
+    }
+    faults
 }
 
 fn delay(random: &mut Random, usual_us: (u64, u64)) -> Delay {

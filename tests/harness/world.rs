@@ -16,6 +16,7 @@ use crate::node::{Applier, Clock, Node, Process, Writer};
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::trace::Trace;
+use crate::traps::Trap;
 
 /// What will happen.
 #[derive(Debug)]
@@ -116,6 +117,7 @@ pub enum Happening {
     ClaimReread(Claim),
     Propose,
     Fault,
+    Trap(Trap),
     CutEnds {
         from: usize,
         to: usize,
@@ -223,6 +225,8 @@ pub struct World {
     names: u64,
     /// When a serving master died, and nobody was acknowledged since.
     pub orphaned_since_us: Option<u64>,
+    /// The wiped node, and its master, which dies once that has its checkpoint.
+    pub trapped: Option<(usize, usize)>,
     /// The next effect at which a process dies.
     pub ambush: Option<crate::faults::Ambush>,
     /// Where each node's name is found.
@@ -265,6 +269,7 @@ impl World {
             figures: Figures::default(),
             names: 0,
             orphaned_since_us: None,
+            trapped: None,
             ambush: None,
             by_name: BTreeMap::new(),
             effects: Vec::new(),
@@ -382,6 +387,7 @@ impl World {
             Happening::ClaimReread(claim) => self.claim_reread(claim),
             Happening::Propose => self.propose_round(),
             Happening::Fault => self.fault_round(),
+            Happening::Trap(trap) => self.trap(trap),
             Happening::CutEnds { from, to } => self.set_cut(from, to, false),
             Happening::KeeperCutEnds { node } => self.set_keeper_cut(node, false),
             Happening::Heal => self.heal(),

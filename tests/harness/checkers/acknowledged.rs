@@ -1,6 +1,8 @@
 //! No acknowledged batch is lost: every later master's store contains it.
 
-use replicamq_quorum::{Role, Sequence};
+use std::collections::BTreeMap;
+
+use replicamq_quorum::{Epoch, Role, Sequence};
 
 use super::{Verdict, violation};
 use crate::node::{Node, Proposal};
@@ -10,8 +12,8 @@ const NAME: &str = "acknowledged";
 /// What clients were promised.
 #[derive(Debug, Default)]
 pub(super) struct Acknowledged {
-    /// The highest place of an acknowledged batch.
-    last: Sequence,
+    /// The highest place of a batch that was acknowledged in each epoch.
+    last: BTreeMap<Epoch, Sequence>,
     /// By which process, and which one: the order of answers is the log's.
     previous: Option<(u64, Sequence)>,
 }
@@ -46,8 +48,9 @@ impl Acknowledged {
             );
         }
         self.previous = Some((life, proposal.sequence));
-        self.last = self.last.max(proposal.sequence);
         let own = epoch(&nodes[node]);
+        let last = self.last.entry(own.unwrap_or_default()).or_default();
+        *last = proposal.sequence.max(*last);
         for other in nodes {
             if epoch(other) > own && other.disk.store.applied < proposal.sequence {
                 return violation(
@@ -62,16 +65,21 @@ impl Acknowledged {
         Ok(())
     }
 
-    /// A node serves, or the run is over. That the store holds the right
-    /// batches is seen by its digest.
-    pub(super) fn serves(&self, machine: &Node) -> Verdict {
+    /// A node serves, or, without an epoch, the run is over. That the store
+    /// holds the right batches is seen by its digest.
+    pub(super) fn serves(&self, machine: &Node, epoch: Option<Epoch>) -> Verdict {
         let applied = machine.disk.store.applied;
-        if applied < self.last {
+        let earlier = self
+            .last
+            .iter()
+            .filter(|&(&e, _)| epoch.is_none_or(|epoch| e < epoch));
+        let last = earlier.map(|(_, &last)| last).max().unwrap_or_default();
+        if applied < last {
             return violation(
                 NAME,
                 format!(
-                    "{} serves with {applied} applied, but {} was acknowledged",
-                    machine.name, self.last
+                    "{} serves with {applied} applied, but {last} was acknowledged",
+                    machine.name
                 ),
             );
         }
@@ -80,7 +88,7 @@ impl Acknowledged {
 }
 
 /// The epoch in which a node serves; none is below all.
-fn epoch(node: &Node) -> Option<replicamq_quorum::Epoch> {
+fn epoch(node: &Node) -> Option<Epoch> {
     let process = node.process.as_ref()?;
     match process.quorum.role() {
         Role::Master { epoch } => Some(*epoch),
