@@ -114,7 +114,7 @@ fn until_told_to_stop(
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     // Once somebody listens, a file over a limit is an error for the store to tell, and no
     // longer the silent death of the process.
-    signal(SignalKind::from_raw(SIGXFSZ)).context("listen for SIGXFSZ")?;
+    drop(signal(SignalKind::from_raw(SIGXFSZ)).context("listen for SIGXFSZ")?);
     Ok(async move {
         // Both arms only wait for a signal.
         tokio::select! {
