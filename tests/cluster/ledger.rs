@@ -218,6 +218,35 @@ fn the_ledger_is_even_after_three_masters_were_killed() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+#[test]
+fn what_was_not_acknowledged_comes_back_in_order_and_marked() {
+    let mut cluster = Cluster::start();
+    let mut client = connect(&cluster.addresses());
+    for number in 0..10 {
+        client.send(QUEUE, &number.to_string()).unwrap();
+    }
+    client.subscribe(QUEUE).unwrap();
+    let frames: Vec<Frame> = (0..10).map(|_| client.read().unwrap()).collect();
+    let marked = |frame: &Frame| frame.header("redelivered") == "true";
+    assert!(!frames.iter().any(marked), "{frames:?}");
+    // Three are acknowledged, not in their order; two only in a transaction that stays open.
+    for number in [5, 0, 7] {
+        client.acknowledge(&frames[number]).unwrap();
+    }
+    let transaction = ("transaction", "open");
+    client.write("BEGIN", &[transaction], "");
+    for frame in &frames[1..3] {
+        client.write("ACK", &[("id", frame.header("ack")), transaction], "");
+    }
+    client.flush().unwrap();
+    let master = cluster.master();
+    cluster.nodes[master].kill();
+    let back = replicamq_harness::load::take_all(&cluster.addresses(), QUEUE);
+    let bodies: Vec<String> = back.iter().map(Frame::text).collect();
+    assert_eq!(bodies, ["1", "2", "3", "4", "6", "8", "9"]);
+    assert!(back.iter().all(marked), "{back:?}");
+}
+
 fn check(sent: &BTreeMap<&str, u64>, seen: &[Seen]) {
     let mut delivered = BTreeSet::new();
     let mut consumed = BTreeSet::new();
