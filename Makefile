@@ -55,10 +55,10 @@ cluster-down: ## stop the local cluster; its data stays in CLUSTER
 	@deploy/local-cluster stop $(CLUSTER)
 
 .PHONY: test
-test: deps build test-rust test-clients test-deploy ## everything that a change must pass
+test: deps test-rust test-clients test-deploy ## everything that a change must pass
 
 .PHONY: test-rust
-test-rust: ## the crates' own tests, the simulator, the real processes
+test-rust: build ## the crates' own tests, the simulator, the real processes
 	cargo test --release --locked --workspace
 
 .PHONY: test-clients

@@ -39,7 +39,7 @@ pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Looks until there is something, or the time is over. A machine that stands still as a
-/// whole costs at most [`LOOK_MAX`] of it.
+/// whole costs at most `LOOK_MAX` of it.
 pub fn within<T>(time: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let mut left = time;
     loop {

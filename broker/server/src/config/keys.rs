@@ -1,9 +1,5 @@
 //! Every key, once: its name in a file, its flag, its variable, and what it means.
-#![expect(
-    clippy::doc_markdown,
-    rustdoc::bare_urls,
-    reason = "these comments are what --help prints"
-)]
+#![expect(clippy::doc_markdown, reason = "these comments are what --help prints")]
 
 use std::path::PathBuf;
 
