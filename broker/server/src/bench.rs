@@ -175,32 +175,7 @@ pub(crate) async fn bench(args: BenchArgs) -> anyhow::Result<()> {
             args.consumers
         );
     }
-    LocalSet::new().run_until(run(args)).await
-}
-
-type Tasks = JoinSet<anyhow::Result<()>>;
-
-async fn run(args: BenchArgs) -> anyhow::Result<()> {
-    let tally = Rc::new(Tally::new(rand::random(), args.producers.get()));
-    let mut sending = connect(&args).await?;
-    let broker = sending[0].address.to_string();
-    let version = sending[0].version();
-    let receiving = sending.split_off(args.producers.get() as usize);
-    let drained = CancellationToken::new();
-    let consumers = start_consumers(&args, receiving, &tally, &drained).await?;
-    let measured_ms = args.count.is_none().then(|| args.duration.as_ms());
-    tally.start(args.warmup.as_ms(), measured_ms, args.count);
-    let producers = start_producers(&args, sending, &tally);
-    let mut progress = Progress::new(&args, Rc::clone(&tally));
-    tokio::select! {
-        done = finish(&args, &tally, (producers, consumers), drained) => done?,
-        () = progress.show() => {}
-        _ = tokio::signal::ctrl_c() => {
-            bail!("interrupted: a part of the messages may still be in {}", args.destination)
-        }
-    }
-    progress.finish();
-    let report = Report::new(&args, &broker, version, &tally);
+    let report = LocalSet::new().run_until(measure(&args)).await?;
     let print = || {
         if args.json {
             return terminal::line(&serde_json::to_string(&report)?);
@@ -215,6 +190,31 @@ async fn run(args: BenchArgs) -> anyhow::Result<()> {
         0 => Ok(()),
         lost => bail!("{lost} acknowledged messages did not arrive"),
     }
+}
+
+type Tasks = JoinSet<anyhow::Result<()>>;
+
+async fn measure(args: &BenchArgs) -> anyhow::Result<Report> {
+    let tally = Rc::new(Tally::new(rand::random(), args.producers.get()));
+    let mut sending = connect(args).await?;
+    let broker = sending[0].address.to_string();
+    let version = sending[0].version();
+    let receiving = sending.split_off(args.producers.get() as usize);
+    let drained = CancellationToken::new();
+    let consumers = start_consumers(args, receiving, &tally, &drained).await?;
+    let measured_ms = args.count.is_none().then(|| args.duration.as_ms());
+    tally.start(args.warmup.as_ms(), measured_ms, args.count);
+    let producers = start_producers(args, sending, &tally);
+    let mut progress = Progress::new(args, Rc::clone(&tally));
+    tokio::select! {
+        done = finish(args, &tally, (producers, consumers), drained) => done?,
+        () = progress.show() => {}
+        _ = tokio::signal::ctrl_c() => {
+            bail!("interrupted: a part of the messages may still be in {}", args.destination)
+        }
+    }
+    progress.finish();
+    Ok(Report::new(args, &broker, version, &tally))
 }
 
 async fn start_consumers(

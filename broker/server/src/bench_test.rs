@@ -1,6 +1,10 @@
-//! The command line of a bench.
+//! The command line of a bench, and a run against a broker that is not honest.
 
 use clap::Parser;
+use replicamq_protocols::stomp::{Frame, Verb};
+use tokio::net::TcpListener;
+
+use crate::client::peer::Peer;
 
 use super::*;
 
@@ -42,4 +46,67 @@ async fn what_cannot_be_measured_is_refused() {
         assert!(error.contains(reason), "{error}");
     }
     assert!(Bench::try_parse_from(["bench", "--destination", "/topic/x"]).is_err());
+}
+
+/// Confirms everything, passes on all but the third message, and the fifth twice.
+async fn dishonest_broker(listener: TcpListener) {
+    let mut producer = Peer::accept_one(&listener).await.unwrap();
+    let mut consumer = Peer::accept_one(&listener).await.unwrap();
+    let subscribe = consumer.read().await;
+    assert_eq!(subscribe.verb, Verb::Subscribe);
+    consumer.receipt(&subscribe).await;
+    let mut number = 0;
+    loop {
+        let frame = producer.read().await;
+        producer.receipt(&frame).await;
+        if frame.verb == Verb::Disconnect {
+            break;
+        }
+        number += 1;
+        let times = match number {
+            3 => 0,
+            5 => 2,
+            _ => 1,
+        };
+        let message = Frame::new(Verb::Message).with("ack", &number.to_string());
+        let message = message.with_body(frame.body);
+        for _ in 0..times {
+            consumer.write(&message).await;
+        }
+    }
+    let mut acknowledged = 0;
+    loop {
+        let frame = consumer.read().await;
+        if frame.verb == Verb::Disconnect {
+            consumer.receipt(&frame).await;
+            break;
+        }
+        assert_eq!(frame.verb, Verb::Ack);
+        acknowledged += 1;
+    }
+    assert_eq!(acknowledged, 10);
+}
+
+#[tokio::test]
+async fn a_run_counts_what_was_lost_and_what_came_twice() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let broker = listener.local_addr().unwrap().to_string();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(dishonest_broker(listener));
+    let args = args(&[
+        "--broker",
+        &broker,
+        "--count",
+        "10",
+        "--warmup",
+        "0",
+        "--in-flight",
+        "4",
+        "--drain-timeout",
+        "200ms",
+    ]);
+    let report = LocalSet::new().run_until(measure(&args)).await.unwrap();
+    tasks.join_next().await.unwrap().unwrap();
+    assert_eq!((report.sent, report.received), (10, 9));
+    assert_eq!((report.lost, report.duplicated), (1, 1));
 }

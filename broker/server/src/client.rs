@@ -6,6 +6,8 @@
 
 mod connection;
 mod options;
+#[cfg(test)]
+pub(crate) mod peer;
 mod receive;
 mod send;
 mod session;

@@ -27,13 +27,13 @@ pub(super) struct Report {
     persistent: bool,
     ack: &'static str,
     /// Measured messages with a receipt.
-    sent: u64,
+    pub(super) sent: u64,
     /// From the first measured send to the last of these receipts.
     sent_seconds: f64,
     sent_per_second: f64,
     sent_mib_per_second: f64,
     /// Measured messages that arrived.
-    received: u64,
+    pub(super) received: u64,
     received_seconds: f64,
     received_per_second: f64,
     receipt_latency_us: Latency,
@@ -41,7 +41,7 @@ pub(super) struct Report {
     /// With a receipt, and never arrived; warm-up included.
     pub(super) lost: u64,
     /// Arrived twice without the redelivered mark; warm-up included.
-    duplicated: u64,
+    pub(super) duplicated: u64,
     redelivered: u64,
     /// Of another run, found in the queues and removed.
     foreign: u64,

@@ -1,72 +1,10 @@
 //! Sessions against a broker of a few lines, on real sockets.
 
-use bytes::BytesMut;
-use replicamq_protocols::stomp::{Decoder, Limits};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::*;
-
-/// One accepted connection of a broker that does what a test says.
-struct Peer {
-    stream: TcpStream,
-    decoder: Decoder,
-    input: BytesMut,
-}
-
-impl Peer {
-    /// The next connection that its client does not give up for another one's sake.
-    async fn accept(listener: &TcpListener) -> Self {
-        loop {
-            match Self::accept_one(listener).await {
-                Some(peer) if peer.stream.peek(&mut [0]).await.unwrap_or(0) > 0 => return peer,
-                _given_up => {}
-            }
-        }
-    }
-
-    async fn accept_one(listener: &TcpListener) -> Option<Self> {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut peer = Self {
-            stream,
-            decoder: Decoder::new(Limits::default()),
-            input: BytesMut::new(),
-        };
-        assert_eq!(peer.try_read().await?.verb, Verb::Connect);
-        peer.decoder.set_version(Version::V1_2);
-        peer.write(&Frame::new(Verb::Connected).with("version", "1.2"))
-            .await;
-        Some(peer)
-    }
-
-    async fn read(&mut self) -> Frame {
-        self.try_read().await.expect("the client stays")
-    }
-
-    async fn try_read(&mut self) -> Option<Frame> {
-        loop {
-            if let Some(frame) = self.decoder.decode(&mut self.input).unwrap() {
-                return Some(frame);
-            }
-            if self.stream.read_buf(&mut self.input).await.unwrap_or(0) == 0 {
-                return None;
-            }
-        }
-    }
-
-    async fn write(&mut self, frame: &Frame) {
-        let mut out = BytesMut::new();
-        encode(frame, Version::V1_2, &mut out);
-        self.stream.write_all(&out).await.unwrap();
-    }
-
-    async fn receipt(&mut self, of: &Frame) {
-        let id = of.header("receipt").unwrap();
-        self.write(&Frame::new(Verb::Receipt).with("receipt-id", id))
-            .await;
-    }
-}
+use crate::client::peer::Peer;
 
 async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
@@ -213,7 +151,7 @@ async fn an_error_frame_is_the_brokers_last_word() {
         peer.read().await;
         peer.write(&Frame::new(Verb::Error).with("message", "invalid destination"))
             .await;
-        peer.stream.shutdown().await.unwrap();
+        drop(peer);
     });
     let mut session = Session::open(uri, Opening::default()).await.unwrap();
     session.send_safely(message("a"));

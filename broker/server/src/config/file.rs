@@ -1,6 +1,7 @@
 //! Reading a configuration file, so that what is wrong is shown where it stands.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
@@ -15,21 +16,24 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Reads a file and notes where each of its keys stands.
 pub(super) fn read(path: &Path, origins: &mut Origins) -> Result<Keys, Refusal> {
-    let unreadable = |problem: String| Refusal::new(path.display().to_string(), problem);
-    let text = fs::metadata(path)
-        .map_err(|error| unreadable(format!("cannot read the configuration: {error}")))
-        .and_then(|found| match found.len() {
-            0..=FILE_BYTES_MAX => Ok(()),
-            more => Err(unreadable(format!(
-                "a file of {more} bytes is not a configuration"
-            ))),
-        })
-        .and_then(|()| {
-            fs::read_to_string(path)
-                .map_err(|error| unreadable(format!("cannot read the configuration: {error}")))
-        })
-        .map_err(|refusal| refusal.cure("give --config a TOML file that this user may read"))?;
+    let text = read_text(path, FILE_BYTES_MAX).map_err(|problem| {
+        let place = path.display().to_string();
+        Refusal::new(place, format!("cannot read the configuration: {problem}"))
+            .cure("give --config a TOML file that this user may read")
+    })?;
     parse(&text, path, origins)
+}
+
+/// Reads a file that ought to be short; it may as well be a device without an end.
+pub(super) fn read_text(path: &Path, bytes_max: u64) -> Result<String, String> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(bytes_max + 1).read_to_string(&mut text))
+        .map_err(|error| error.to_string())?;
+    if text.len() as u64 > bytes_max {
+        return Err(format!("it holds more than {bytes_max} bytes"));
+    }
+    Ok(text)
 }
 
 fn parse(text: &str, path: &Path, origins: &mut Origins) -> Result<Keys, Refusal> {
@@ -137,6 +141,21 @@ mod tests {
         assert!(refusal.starts_with("node.toml:2: "), "{refusal}");
         let twice = refused("weight = 1\nweight = 2\n");
         assert!(twice.starts_with("node.toml:2: duplicate key"), "{twice}");
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_not_read_to_it() {
+        let mut origins = Origins::default();
+        let endless = read(Path::new("/dev/zero"), &mut origins).unwrap_err();
+        assert!(
+            endless.to_string().contains("it holds more than"),
+            "{endless}"
+        );
+        let missing = read(Path::new("/nonexistent.toml"), &mut origins).unwrap_err();
+        assert_eq!(
+            missing.to_string(),
+            "/nonexistent.toml: cannot read the configuration: No such file or directory (os error 2)\n  cure: give --config a TOML file that this user may read"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tracing_subscriber::EnvFilter;
 
 use super::address::{Address, Connector, NodeName, ZkPath};
+use super::file::read_text;
 use super::keys::Keys;
 use super::origin::{Origin, Origins};
 use super::refusal::Refusal;
@@ -13,7 +14,7 @@ use super::value::{Bytes, Durability, Interval, LogFormat, Secret, SyncMode};
 use super::{Cluster, Config, Intervals, Limits, Listen, Loaded};
 
 const REPLICAS_MAX: u32 = 9;
-const SECRET_FILE_BYTES_MAX: u64 = 4096;
+const SECRET_BYTES_MAX: u64 = 4096;
 /// Smaller ones would make a file of nearly every large message.
 const LOG_SEGMENT_BYTES_MIN: u64 = 1 << 20;
 const FRAME_BYTES_MIN: u64 = 1 << 10;
@@ -516,11 +517,7 @@ fn loopback(port: u16) -> Connector {
 }
 
 pub(super) fn read_secret(path: &Path) -> Result<Secret, String> {
-    let length = fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if length > SECRET_FILE_BYTES_MAX {
-        return Err(format!("a file of {length} bytes is not a secret"));
-    }
-    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let text = read_text(path, SECRET_BYTES_MAX)?;
     text.trim_end_matches(['\r', '\n']).parse()
 }
 
