@@ -111,6 +111,7 @@ compose-down: ## stop the container cluster and remove its volumes
 bench: cluster-up ## throughput and latency against the local cluster (BENCH="--producers 8 …")
 	@. $(CLUSTER)/cluster.env
 	$(REPLICAMQ_BIN) bench --broker "$$BROKER_URI" $(BENCH)
+	echo "The cluster goes on: 'make clean' stops and removes it"
 
 .PHONY: figures
 figures: deps build ## the figures of the README, beside Debian's ActiveMQ (half an hour; needs the package activemq)
@@ -119,6 +120,7 @@ figures: deps build ## the figures of the README, beside Debian's ActiveMQ (half
 .PHONY: drill
 drill: cluster-up ## kill the local cluster's master ROUNDS times under load; fails on any loss
 	@$(REPLICAMQ_BIN) drill kill-master --rounds $(or $(ROUNDS),10) --target local --local-dir $(CLUSTER)
+	echo "The cluster goes on: 'make clean' stops and removes it"
 
 # Where `install` puts things; packagers set DESTDIR. sudo is asked for only where it is needed.
 PREFIX ?= /usr/local
