@@ -331,6 +331,7 @@ impl World {
             return;
         }
         self.figures.installs += 1;
+        self.silent = false;
         let name = &self.nodes[node].name;
         self.trace
             .line(self.now_us, || format!("{name} installs {checkpoint:?}"));
@@ -346,6 +347,7 @@ impl World {
 
     /// The transfer broke off, and with it the stream.
     fn install_failed(&mut self, node: usize, master: usize) {
+        self.silent = false;
         self.nodes[node].process_mut().install = 0;
         let upstream = self.nodes[node].process_mut().upstream;
         if upstream.is_some_and(|(_, to)| to == master) {

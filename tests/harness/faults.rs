@@ -49,7 +49,7 @@ fn kind(effect: &Effect) -> Option<u64> {
 impl World {
     /// The next fault.
     pub fn fault_round(&mut self) {
-        if self.phase != Phase::Faulty {
+        if self.phase != Phase::Faulty || self.plan.faults.is_empty() {
             return;
         }
         let at = self.random.between(self.plan.fault_every_us);

@@ -105,7 +105,9 @@ impl World {
             return;
         }
         if self.random.chance(self.plan.unary_twice_ppm) {
-            let at = self.plan.unary.draw(&mut self.random);
+            // The second may come when everything has changed.
+            let late = self.random.pick(&[0, 0, 1_000_000, 4_000_000]);
+            let at = self.plan.unary.draw(&mut self.random) + self.random.between((0, late));
             let message = message.clone();
             self.after(at, Happening::Unary { from, to, message });
         }

@@ -39,6 +39,17 @@ pub fn drill(seed: u64, text: bool) -> Outcome {
     run(seed, World::with_plan(plan, random, text))
 }
 
+/// A healthy cluster of three, and nothing happens to it.
+#[must_use]
+pub fn calm(seed: u64) -> Outcome {
+    let mut random = Random::new(seed);
+    let plan = Plan {
+        faults: Vec::new(),
+        ..Plan::drill(&mut random)
+    };
+    run(seed, World::with_plan(plan, random, false))
+}
+
 fn run(seed: u64, mut world: World) -> Outcome {
     let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
     let mut violation = world.checkers.violation().cloned();

@@ -6,7 +6,9 @@ use replicamq_quorum::{Role, Sequence};
 use crate::node::Proposal;
 use crate::world::{Happening, Phase, World};
 
-/// After the faults stopped, all must be well within this.
+/// After the faults stopped, a batch must be acknowledged within this…
+pub const SERVED_US_MAX: u64 = 8_000_000;
+/// …and every node be level with the master within this.
 pub const RECOVERY_US_MAX: u64 = 20_000_000;
 
 impl World {
@@ -39,6 +41,9 @@ impl World {
                     self.propose(node);
                 }
             }
+            if self.serves(node) && self.random.chance(200_000) {
+                self.read(node);
+            }
         }
     }
 
@@ -69,6 +74,18 @@ impl World {
         let name = &self.nodes[node].name;
         self.trace
             .line(at_us, || format!("{name} takes batch {id} at {sequence}"));
+        self.carry_out(node, life, &mut effects);
+    }
+
+    /// The broker is about to read its store, and an operator asks for the replicas.
+    fn read(&mut self, node: usize) {
+        let process = self.nodes[node].process_mut();
+        let life = process.life;
+        let mut effects = Vec::new();
+        process.quorum.flush(&mut effects);
+        let status = process.quorum.replicas();
+        let lag = status.iter().map(|replica| replica.lag_entries).max();
+        self.trace.fold(lag.unwrap_or_default());
         self.carry_out(node, life, &mut effects);
     }
 
@@ -129,7 +146,11 @@ impl World {
             self.checkers.ends(&self.nodes);
             return;
         }
-        if waited_us > RECOVERY_US_MAX {
+        let waits_us_max = match self.phase {
+            Phase::Joining { .. } => RECOVERY_US_MAX,
+            Phase::Faulty | Phase::Healing { .. } | Phase::Done => SERVED_US_MAX,
+        };
+        if waited_us > waits_us_max {
             let states: Vec<String> = self.nodes.iter().map(|node| {
                 let process = node.process.as_ref();
                 process.map_or_else(

@@ -225,6 +225,8 @@ pub struct World {
     names: u64,
     /// When a serving master died, and nobody was acknowledged since.
     pub orphaned_since_us: Option<u64>,
+    /// So far nobody learned of a death, or forgot a master, but by silence.
+    pub silent: bool,
     /// The wiped node, and its master, which dies once that has its checkpoint.
     pub trapped: Option<(usize, usize)>,
     /// The next effect at which a process dies.
@@ -269,6 +271,7 @@ impl World {
             figures: Figures::default(),
             names: 0,
             orphaned_since_us: None,
+            silent: plan.silent(),
             trapped: None,
             ambush: None,
             by_name: BTreeMap::new(),
@@ -542,7 +545,7 @@ impl World {
             }
             self.checkers
                 .stepped(node, &self.nodes[node], self.plan.sync);
-            if self.plan.silent() && self.phase == Phase::Faulty {
+            if self.silent && self.phase == Phase::Faulty {
                 self.checkers.leases(&self.nodes, self.now_us);
             }
         }

@@ -7,7 +7,7 @@
 use std::env;
 use std::io::{self, Write as _};
 
-use replicamq_harness::simulation::{Outcome, drill, report, simulate};
+use replicamq_harness::simulation::{Outcome, calm, drill, report, simulate};
 
 /// As many as take a few seconds.
 const SEEDS: u64 = 400;
@@ -37,6 +37,15 @@ fn a_seed_gives_one_history() {
         assert_eq!(first.lines, second.lines, "seed {seed}");
         assert_eq!(first.hash, second.hash, "seed {seed}");
         assert_eq!(simulate(seed, false).simulated_us, first.simulated_us);
+    }
+}
+
+#[test]
+fn a_healthy_master_is_not_disturbed() {
+    for seed in 0..20 {
+        let outcome = calm(seed);
+        assert_eq!(outcome.violation, None, "calm {seed}");
+        assert_eq!(outcome.figures.masters, 1, "calm {seed}");
     }
 }
 
