@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use replicamq_cluster::TokenCheck;
-use replicamq_protocols::stomp::{Limits as FrameLimits, SessionConfig};
+use replicamq_protocols::stomp::{HeartBeat, Limits as FrameLimits, SessionConfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -28,6 +28,10 @@ use engine::Ended;
 
 /// A file would grow beyond `ulimit -f` or `LimitFSIZE=`; on Linux, but for MIPS and PA-RISC.
 const SIGXFSZ: i32 = 25;
+
+/// As often as a client may wish for signs of life: one that wants to notice a
+/// hanging master within a second gets them so often.
+const HEART_BEAT_MS_MIN: u64 = 100;
 
 /// What stays the same over all lives of the process.
 struct Process {
@@ -96,6 +100,10 @@ async fn resolve(address: &Address) -> anyhow::Result<SocketAddr> {
 
 fn settings(config: &Config) -> Arc<Settings> {
     let session = SessionConfig {
+        heart_beat: HeartBeat {
+            send_ms: HEART_BEAT_MS_MIN,
+            ..SessionConfig::default().heart_beat
+        },
         limits: FrameLimits {
             body_bytes_max: config.limits.frame_bytes_max,
             ..FrameLimits::default()
