@@ -68,6 +68,17 @@ impl World {
                     self.crash(master, false);
                 }
             }
+            Fault::KillReplica => {
+                if let Some(replica) = self.replica() {
+                    self.crash(replica, false);
+                }
+            }
+            Fault::CutMaster => {
+                if let Some(master) = self.master() {
+                    self.orphan(master);
+                    self.cut_off(master, lasts);
+                }
+            }
             Fault::PowerLoss => self.crash(node, true),
             Fault::Blackout => {
                 for node in 0..self.nodes.len() {
@@ -104,6 +115,35 @@ impl World {
                         && self.random.chance(500_000),
                 });
             }
+        }
+    }
+
+    /// A node that follows a master.
+    fn replica(&mut self) -> Option<usize> {
+        let replicas: Vec<usize> = (0..self.nodes.len())
+            .filter(|&node| {
+                let process = self.nodes[node].process.as_ref();
+                process.is_some_and(|process| matches!(process.quorum.role(), Role::Replica { .. }))
+            })
+            .collect();
+        (!replicas.is_empty()).then(|| self.random.pick(&replicas))
+    }
+
+    /// From everything.
+    fn cut_off(&mut self, node: usize, lasts: u64) {
+        for other in 0..self.nodes.len() {
+            if other != node {
+                self.cut(node, other, lasts);
+                self.cut(other, node, lasts);
+            }
+        }
+        self.cut_keeper(node, lasts);
+    }
+
+    /// Clients lose their master: the outage ends when another one answers.
+    fn orphan(&mut self, node: usize) {
+        if self.serves(node) && self.orphaned.is_none() {
+            self.orphaned = self.life(node).map(|life| (self.now_us, life));
         }
     }
 
@@ -170,9 +210,7 @@ impl World {
         if self.nodes[node].process.is_none() {
             return;
         }
-        if self.serves(node) && self.orphaned_since_us.is_none() {
-            self.orphaned_since_us = Some(self.now_us);
-        }
+        self.orphan(node);
         let name = &self.nodes[node].name;
         self.trace
             .line(self.now_us, || format!("{name} dies, power lost: {power}"));

@@ -285,6 +285,8 @@ impl World {
             && older != id
         {
             self.close_end(older, End::Master);
+            let node = self.nodes[replica].name.clone();
+            self.deliver(master, Event::Unlinked { node });
         }
         true
     }

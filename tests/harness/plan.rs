@@ -14,6 +14,10 @@ pub enum Fault {
     Kill,
     /// kill -9 of a master that serves, and of nobody else.
     KillMaster,
+    /// kill -9 of a node that follows a master.
+    KillReplica,
+    /// A master that serves is cut from everything, and nobody is told.
+    CutMaster,
     /// Power loss: what was not synced may be lost.
     PowerLoss,
     /// Power loss of every node at once.
@@ -45,9 +49,11 @@ pub enum Fault {
 }
 
 /// All of them.
-pub const FAULTS: [Fault; 16] = [
+pub const FAULTS: [Fault; 18] = [
     Fault::Kill,
     Fault::KillMaster,
+    Fault::KillReplica,
+    Fault::CutMaster,
     Fault::PowerLoss,
     Fault::Blackout,
     Fault::Pause,
@@ -210,9 +216,10 @@ impl Plan {
         }
     }
 
-    /// A healthy cluster of three on ordinary machines, whose master is killed again and again.
+    /// A healthy cluster of three on ordinary machines, to which this happens
+    /// again and again; or nothing.
     #[must_use]
-    pub fn drill(random: &mut Random) -> Self {
+    pub fn drill(fault: Option<Fault>, random: &mut Random) -> Self {
         let steady = |usual_us| Delay {
             usual_us,
             slow_ppm: 1_000,
@@ -223,7 +230,8 @@ impl Plan {
             sync: SyncMode::QUORUM_DISK,
             limits: Limits::default(),
             faults_us: 20_000_000,
-            faults: vec![Fault::KillMaster],
+            faults: fault.into_iter().collect(),
+            fault_lasts_us: (3_000_000, 3_500_000),
             fault_every_us: (4_000_000, 6_000_000),
             unary: steady((80, 900)),
             unary_loss_ppm: 0,
@@ -253,7 +261,7 @@ fn faults(random: &mut Random, in_memory: bool) -> Vec<Fault> {
         .into_iter()
         .filter(|fault| {
             let rare = matches!(fault, Fault::FillTrap | Fault::FenceTrap);
-            random.chance(if rare { 150_000 } else { 400_000 })
+            random.chance(if rare { 250_000 } else { 400_000 })
         })
         .collect();
     if in_memory {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::checkers::Violation;
-use crate::plan::Plan;
+use crate::plan::{Fault, Plan};
 use crate::random::Random;
 use crate::world::{Figures, World};
 
@@ -31,22 +31,11 @@ pub fn simulate(seed: u64, text: bool) -> Outcome {
     run(seed, World::new(seed, text))
 }
 
-/// Kills the master of a healthy cluster of three, again and again.
+/// A healthy cluster of three, to which this happens again and again; or nothing.
 #[must_use]
-pub fn drill(seed: u64, text: bool) -> Outcome {
+pub fn drill(seed: u64, fault: Option<Fault>) -> Outcome {
     let mut random = Random::new(seed);
-    let plan = Plan::drill(&mut random);
-    run(seed, World::with_plan(plan, random, text))
-}
-
-/// A healthy cluster of three, and nothing happens to it.
-#[must_use]
-pub fn calm(seed: u64) -> Outcome {
-    let mut random = Random::new(seed);
-    let plan = Plan {
-        faults: Vec::new(),
-        ..Plan::drill(&mut random)
-    };
+    let plan = Plan::drill(fault, &mut random);
     run(seed, World::with_plan(plan, random, false))
 }
 

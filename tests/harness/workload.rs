@@ -117,10 +117,11 @@ impl World {
         if !process.quorum.lease_held(process.clock.now_ms(self.now_us)) {
             return;
         }
+        let life = process.life;
         let answerable = std::mem::take(&mut process.answerable);
         for proposal in answerable {
             self.figures.acknowledged += 1;
-            if let Some(since_us) = self.orphaned_since_us.take() {
+            if let Some((since_us, _)) = self.orphaned.take_if(|&mut (_, master)| master != life) {
                 let outage_us = self.now_us - since_us;
                 self.figures.outage_us_max = self.figures.outage_us_max.max(outage_us);
             }

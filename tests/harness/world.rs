@@ -223,8 +223,9 @@ pub struct World {
     pub figures: Figures,
     /// Names processes, stores, batches and checkpoints.
     names: u64,
-    /// When a serving master died, and nobody was acknowledged since.
-    pub orphaned_since_us: Option<u64>,
+    /// When a serving master died or was cut off, and its process, while nobody
+    /// else has acknowledged anything.
+    pub orphaned: Option<(u64, u64)>,
     /// So far nobody learned of a death, or forgot a master, but by silence.
     pub silent: bool,
     /// The wiped node, and its master, which dies once that has its checkpoint.
@@ -270,7 +271,7 @@ impl World {
             phase: Phase::Faulty,
             figures: Figures::default(),
             names: 0,
-            orphaned_since_us: None,
+            orphaned: None,
             silent: plan.silent(),
             trapped: None,
             ambush: None,

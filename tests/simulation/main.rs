@@ -7,7 +7,8 @@
 use std::env;
 use std::io::{self, Write as _};
 
-use replicamq_harness::simulation::{Outcome, calm, drill, report, simulate};
+use replicamq_harness::plan::Fault;
+use replicamq_harness::simulation::{Outcome, drill, report, simulate};
 
 /// As many as take a few seconds.
 const SEEDS: u64 = 400;
@@ -43,29 +44,43 @@ fn a_seed_gives_one_history() {
 #[test]
 fn a_healthy_master_is_not_disturbed() {
     for seed in 0..20 {
-        let outcome = calm(seed);
-        assert_eq!(outcome.violation, None, "calm {seed}");
-        assert_eq!(outcome.figures.masters, 1, "calm {seed}");
+        for fault in [None, Some(Fault::KillReplica)] {
+            let outcome = drill(seed, fault);
+            assert_eq!(outcome.violation, None, "drill {seed} of {fault:?}");
+            assert_eq!(outcome.figures.masters, 1, "drill {seed} of {fault:?}");
+        }
     }
 }
 
-/// Four kills of the master each, on ordinary machines with nothing else wrong.
-#[test]
-fn a_killed_master_costs_clients_less_than_a_second() {
+/// Of drills on ordinary machines, several faults each: the longest outages.
+fn outages_ms(fault: Fault) -> Vec<u64> {
     let mut worst: Vec<u64> = (0..40)
         .map(|seed| {
-            let outcome = drill(seed, false);
-            assert_eq!(outcome.violation, None, "drill {seed}");
+            let outcome = drill(seed, Some(fault));
+            assert_eq!(outcome.violation, None, "drill {seed} of {fault:?}");
+            assert!(outcome.figures.masters > 2, "drill {seed} of {fault:?}");
             outcome.figures.outage_us_max / 1_000
         })
         .collect();
     worst.sort_unstable();
     tell(&format!(
-        "the longest of four outages: {} ms in half of the drills, {} ms in the worst",
+        "{fault:?}: the longest outage of a drill is {} ms in half of them, {} ms in the worst",
         worst[worst.len() / 2],
         worst[worst.len() - 1]
     ));
-    assert!(worst.last() < Some(&1_000), "{worst:?}");
+    worst
+}
+
+/// Its streams reset at once: nobody waits for a session or a lease.
+#[test]
+fn a_killed_master_costs_clients_less_than_a_second() {
+    assert!(outages_ms(Fault::KillMaster).last() < Some(&1_000));
+}
+
+/// Only its silence tells.
+#[test]
+fn a_master_cut_off_costs_clients_less_than_two_seconds() {
+    assert!(outages_ms(Fault::CutMaster).last() < Some(&2_000));
 }
 
 #[test]
