@@ -315,6 +315,82 @@ fn a_replica_that_fetches_a_checkpoint_is_heard_but_is_no_copy() {
     }));
 }
 
+fn promised(epoch: u64, durable: Position) -> Message {
+    Message::PromiseAnswer(PromiseAnswer {
+        refused: None,
+        epoch: crate::Epoch(epoch),
+        durable,
+    })
+}
+
+fn hello(last: Position, unfilled: bool) -> Message {
+    Message::Hello(Hello {
+        epoch: crate::Epoch(2),
+        last,
+        history: ten().history,
+        unfilled,
+    })
+}
+
+/// The simulator needs more luck for these two than a night has.
+#[test]
+fn a_promise_of_an_earlier_epoch_elects_nobody() {
+    let mut node = candidate();
+    step(&mut node, claimed(2, true), 20);
+    step(&mut node, promise_stored(2), 30);
+    let epoch = crate::Epoch(2);
+    let late = received("a", promised(1, Position::new(1, 5)));
+    step(&mut node, late, 40);
+    assert_eq!(node.role(), &Role::Candidate { epoch });
+    let due = received("a", promised(2, Position::new(1, 5)));
+    step(&mut node, due, 50);
+    assert_eq!(node.role(), &Role::Rising { epoch });
+}
+
+#[test]
+fn a_replica_that_greets_again_has_what_it_answers_from_then_on() {
+    let commits = |effects: &[Effect]| {
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Committed { .. }))
+    };
+    let logged = Event::Logged {
+        appended: Position::new(2, 11),
+        durable: Position::new(2, 11),
+    };
+    for wiped in [false, true] {
+        let mut node = candidate();
+        step(&mut node, claimed(2, true), 20);
+        step(&mut node, promise_stored(2), 30);
+        step(
+            &mut node,
+            received("a", promised(2, Position::new(1, 5))),
+            40,
+        );
+        step(
+            &mut node,
+            received("a", hello(Position::new(1, 10), false)),
+            50,
+        );
+        let answer = Message::Appended(Appended {
+            epoch: crate::Epoch(2),
+            appended: Position::new(2, 11),
+            durable: Position::new(2, 11),
+            applied: crate::Sequence(0),
+            stamp_ms: 50,
+        });
+        step(&mut node, received("a", answer), 60);
+        if wiped {
+            step(
+                &mut node,
+                received("a", hello(Position::default(), true)),
+                70,
+            );
+        }
+        assert_eq!(commits(&step(&mut node, logged.clone(), 80)), !wiped);
+    }
+}
+
 /// A read of the log from an earlier mastership sent a healthy replica to fetch
 /// a checkpoint, which may end before what it had already answered for.
 #[test]
@@ -322,18 +398,11 @@ fn a_read_from_before_a_cut_is_made_again() {
     let mut node = candidate();
     step(&mut node, claimed(2, true), 20);
     step(&mut node, promise_stored(2), 30);
-    let promised = Message::PromiseAnswer(PromiseAnswer {
-        refused: None,
-        epoch: crate::Epoch(2),
-        durable: Position::new(1, 5),
-    });
-    step(&mut node, received("a", promised), 40);
-    let hello = Hello {
-        epoch: crate::Epoch(2),
-        last: Position::new(1, 5),
-        history: ten().history,
-        unfilled: false,
-    };
+    step(
+        &mut node,
+        received("a", promised(2, Position::new(1, 5))),
+        40,
+    );
     let reads = |effects: &[Effect]| {
         effects
             .iter()
@@ -341,7 +410,7 @@ fn a_read_from_before_a_cut_is_made_again() {
     };
     assert!(reads(&step(
         &mut node,
-        received("a", Message::Hello(hello)),
+        received("a", hello(Position::new(1, 5), false)),
         50
     )));
     let read = |entries| Event::LogRead {
