@@ -214,7 +214,13 @@ impl Engine {
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             match effect {
-                Effect::Quorum(effect) => self.for_quorum(effect)?,
+                Effect::Quorum(effect) => {
+                    if abandons_fetch(&effect) {
+                        // Even a finished one is thrown away: the log may have moved past it.
+                        self.fetching.shutdown().await;
+                    }
+                    self.for_quorum(effect)?;
+                }
                 Effect::Client(effect) => self.for_client(effect),
                 Effect::Load(request) => self.store.load(Load {
                     token: request.token,
@@ -296,9 +302,7 @@ impl Engine {
     }
 
     fn fetch(&mut self, master: &NodeId, epoch: Epoch) {
-        if self.fetching.is_empty()
-            && let Some(fetch) = self.network.fetch(master, epoch)
-        {
+        if let Some(fetch) = self.network.fetch(master, epoch) {
             tracing::warn!(%master, "fetching a checkpoint: this store cannot be continued from the log");
             self.fetching.spawn(fetch);
         }
@@ -322,6 +326,15 @@ impl Engine {
     fn role_name(&self) -> &'static str {
         admin::role_name(&self.node)
     }
+}
+
+/// Whether a checkpoint under way must not be installed any more: what was
+/// appended and answered since would be replaced by something older.
+fn abandons_fetch(effect: &QuorumEffect) -> bool {
+    matches!(
+        effect,
+        QuorumEffect::Install { .. } | QuorumEffect::Follow { .. } | QuorumEffect::Unfollow
+    )
 }
 
 pub(crate) fn now() -> Now {
