@@ -71,11 +71,15 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         let ended = process.live(&mut port).await?;
         match ended {
             Ended::Stopped => break,
-            Ended::Install { staging, info } => {
+            Ended::Install {
+                staging,
+                info,
+                held,
+            } => {
                 let directory = process.config.directory.clone();
                 let applied = info.applied;
                 tokio::task::spawn_blocking(move || {
-                    replicamq_store::install(&directory, &staging, &info)
+                    replicamq_store::install(&directory, &staging, &info, held)
                 })
                 .await?
                 .context("put the fetched checkpoint in place")?;

@@ -20,7 +20,7 @@ use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
-use replicamq_quorum::Epoch;
+use replicamq_quorum::{Epoch, Position};
 use rustix::fs::FlockOperation;
 
 use crate::error::Context;
@@ -309,7 +309,13 @@ impl Directory {
     }
 
     /// Makes the next generation of an empty log and a staged store, and switches to it.
-    pub(crate) fn install(&self, staging: &Path, floor: Floor) -> Result<(), DiskError> {
+    pub(crate) fn install(
+        &self,
+        staging: &Path,
+        floor: Floor,
+        held: Option<Position>,
+    ) -> Result<(), DiskError> {
+        let whole = self.fill() == Fill::Filled && held.is_some_and(|held| held <= floor.applied);
         let generation = self.state().generation + 1;
         let path = generation_path(&self.path, generation);
         files::remove_tree(&path)?;
@@ -325,7 +331,8 @@ impl Directory {
         let store = path.join(STORE);
         fs::rename(staging, &store).context("move the checkpoint to", &store)?;
         files::sync_directory(&path)?;
-        self.switch(generation, Fill::Filling)?;
+        let fill = if whole { Fill::Filled } else { Fill::Filling };
+        self.switch(generation, fill)?;
         self.remove_others()
     }
 

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use replicamq_quorum::Position;
+
 use crate::directory::Locked;
 use crate::log::Floor;
 use crate::table::{Table, TableError};
@@ -10,8 +12,12 @@ use crate::{CheckpointInfo, InstallError, OpenError};
 /// Puts the checkpoint in `staging` in place of log and store, which must be
 /// closed. The new log is empty and continues after what the checkpoint holds.
 /// A crash at any moment leaves the old store or the new one, whole; `staging`
-/// is gone afterwards. The promise and the identity stay. The node is filling
-/// from now on, until [`crate::Store::mark_filled`].
+/// is gone afterwards. The promise and the identity stay.
+///
+/// `held` is the end of the log that is replaced, if nothing that this node
+/// ever acknowledged was missing from it. A checkpoint that does not end below
+/// it misses nothing either, and the node goes on counting. Otherwise it is
+/// filling from now on, until [`crate::Store::mark_filled`].
 ///
 /// The caller has checked the files' contents; here they are opened and held
 /// against `info`.
@@ -19,6 +25,7 @@ pub fn install(
     directory: &Path,
     staging: &Path,
     info: &CheckpointInfo,
+    held: Option<Position>,
 ) -> Result<(), InstallError> {
     let directory = Locked::take(directory)?.read()?;
     let differs = |reason: String| InstallError::NotAsAnnounced {
@@ -40,6 +47,6 @@ pub fn install(
         history: info.history.clone(),
     };
     directory
-        .install(staging, floor)
+        .install(staging, floor, held)
         .map_err(|error| InstallError::Open(OpenError::Disk(error)))
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 use anyhow::Context;
 use replicamq_core::{Command, Effect as ClientEffect};
 use replicamq_node::{Effect, Event, Node, Now};
-use replicamq_quorum::{Effect as QuorumEffect, Epoch, Event as QuorumEvent, NodeId, Role};
+use replicamq_quorum::{
+    Effect as QuorumEffect, Epoch, Event as QuorumEvent, NodeId, Position, Role,
+};
 use replicamq_store::{CheckpointInfo, Load, ReadLog, Store, StoreEvent};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -34,6 +36,8 @@ pub(crate) enum Ended {
     Install {
         staging: PathBuf,
         info: CheckpointInfo,
+        /// The end of the log that it replaces, if this node's store was whole.
+        held: Option<Position>,
     },
 }
 
@@ -198,7 +202,15 @@ impl Engine {
 
     fn on_fetched(&mut self, fetched: Fetched) -> Option<Ended> {
         match fetched {
-            Ok((staging, info)) => Some(Ended::Install { staging, info }),
+            Ok((staging, info)) => {
+                let quorum = self.node.quorum();
+                let held = quorum.is_filled().then(|| quorum.positions().0);
+                Some(Ended::Install {
+                    staging,
+                    info,
+                    held,
+                })
+            }
             Err(error) => {
                 tracing::warn!("no checkpoint could be fetched: {error:#}; trying again");
                 if let Role::Replica { master, .. } = self.node.quorum().role().clone() {

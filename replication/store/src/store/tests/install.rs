@@ -55,6 +55,7 @@ fn a_checkpoint_takes_the_place_of_log_and_store() {
         directory.path(),
         &staging_directory(directory.path()),
         &info,
+        None,
     )
     .unwrap();
     let rig = open(directory.path());
@@ -69,6 +70,35 @@ fn a_checkpoint_takes_the_place_of_log_and_store() {
 }
 
 #[test]
+fn a_node_counts_on_if_the_checkpoint_misses_nothing_that_it_held() {
+    // What it held, and whether it counted before and after.
+    let cases = [
+        (Some(Position::new(5, 50)), true, true),
+        (Some(Position::new(2, 900)), true, true),
+        (Some(Position::new(5, 51)), true, false),
+        (None, true, false),
+        (Some(Position::new(1, 7)), false, false),
+    ];
+    for (held, counted, counts) in cases {
+        let directory = tempfile::tempdir().unwrap();
+        old_store(directory.path());
+        let rig = open(directory.path());
+        if counted {
+            rig.store.mark_filled().unwrap();
+        } else {
+            rig.store.mark_unfilled().unwrap();
+        }
+        rig.store.close();
+        let info = staged(directory.path());
+        let staging = staging_directory(directory.path());
+        install(directory.path(), &staging, &info, held).unwrap();
+        let rig = open(directory.path());
+        assert!(!rig.recovered.unfilled);
+        assert_eq!(!rig.recovered.filling, counts, "{held:?}, {counted}");
+    }
+}
+
+#[test]
 fn a_crash_while_a_checkpoint_is_installed_leaves_the_old_store_or_the_new() {
     let directory = tempfile::tempdir().unwrap();
     old_store(directory.path());
@@ -76,7 +106,7 @@ fn a_crash_while_a_checkpoint_is_installed_leaves_the_old_store_or_the_new() {
     let info = staged(directory.path());
     let staging = staging_directory(directory.path());
     let before = crash(directory.path());
-    install(directory.path(), &staging, &info).unwrap();
+    install(directory.path(), &staging, &info, None).unwrap();
 
     // The new generation is begun, or complete, but does not count yet.
     for complete in [false, true] {
@@ -113,7 +143,7 @@ fn a_checkpoint_that_is_not_what_was_announced_changes_nothing() {
         applied: Position::new(5, 49),
         ..info.clone()
     };
-    let error = install(directory.path(), &staging, &wrong).unwrap_err();
+    let error = install(directory.path(), &staging, &wrong, None).unwrap_err();
     assert!(
         matches!(error, InstallError::NotAsAnnounced { .. }),
         "{error}"
@@ -124,14 +154,14 @@ fn a_checkpoint_that_is_not_what_was_announced_changes_nothing() {
             .is_some_and(|extension| extension == "sst")
     });
     fs::remove_file(staging.join(&table.unwrap().0)).unwrap();
-    let error = install(directory.path(), &staging, &info).unwrap_err();
+    let error = install(directory.path(), &staging, &info, None).unwrap_err();
     assert!(
         matches!(error, InstallError::NotAsAnnounced { .. }),
         "{error}"
     );
     assert_eq!(open(directory.path()).recovered.last, Position::new(1, 7));
     let rig = open(directory.path());
-    let error = install(directory.path(), &staging, &info).unwrap_err();
+    let error = install(directory.path(), &staging, &info, None).unwrap_err();
     assert!(
         matches!(error, InstallError::Open(OpenError::Locked { .. })),
         "{error}"
