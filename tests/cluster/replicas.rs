@@ -89,6 +89,44 @@ fn a_wiped_replica_is_refilled_and_only_then_counts() {
 }
 
 #[test]
+fn a_replica_whose_master_dies_in_mid_checkpoint_votes_and_takes_another() {
+    const BALLAST: usize = 30;
+    let short_log = "log_segment_bytes = \"1MiB\"\nlog_retention_bytes = \"1MiB\"";
+    let mut cluster = Cluster::start_with(short_log);
+    let load = Load::start(&cluster.addresses(), "/queue/mid-checkpoint");
+    load.goes_on(100);
+    let [away, _] = cluster.replicas();
+    cluster.nodes[away].kill();
+    let mut client = load::connect(&cluster.addresses());
+    let body = "x".repeat(4 << 20);
+    for _ in 0..BALLAST {
+        client.send("/queue/ballast", &body).unwrap();
+    }
+    load.goes_on(100);
+
+    let master = cluster.master();
+    cluster.nodes[away].start(&[]);
+    cluster.nodes[away].says("fetching a checkpoint");
+    cluster.nodes[master].signal("STOP");
+    // It lags but is whole: without its vote and its disk these two serve nobody.
+    load.goes_on(100);
+    let log = cluster.nodes[away].log();
+    assert_eq!(log.matches("fetching a checkpoint").count(), 2, "{log}");
+    assert_eq!(
+        log.matches("a checkpoint replaced the store").count(),
+        1,
+        "{log}"
+    );
+
+    cluster.nodes[master].kill();
+    cluster.start_all();
+    load.nothing_is_lost();
+    let kept = load::take_all(&cluster.addresses(), "/queue/ballast");
+    assert!(kept.iter().all(|frame| frame.text() == body));
+    assert_eq!(kept.len(), BALLAST);
+}
+
+#[test]
 fn what_only_a_dead_master_had_is_cut_when_it_returns() {
     let mut cluster = Cluster::start();
     let queue = "/queue/divergent";

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use replicamq_proto::replication::v1 as wire;
-use replicamq_quorum::{Epoch, EpochHistory, Position};
+use replicamq_quorum::{Epoch, EpochHistory, NodeId, Position};
 
 use crate::convert;
 use crate::limits::SNAPSHOT_FILES_MAX;
@@ -19,9 +19,9 @@ use crate::limits::SNAPSHOT_FILES_MAX;
 pub use receive::{SnapshotError, Snapshots};
 pub(crate) use send::SnapshotSender;
 
-/// Makes a checkpoint for a replica of this epoch, or says why it cannot.
+/// Makes a checkpoint for this replica of this epoch, or says why it cannot.
 /// Called on a thread that may block.
-pub type CheckpointSource = Arc<dyn Fn(Epoch) -> Result<Checkpoint, String> + Send + Sync>;
+pub type CheckpointSource = Arc<dyn Fn(&NodeId, Epoch) -> Result<Checkpoint, String> + Send + Sync>;
 
 /// A checkpoint of the store: a directory of files that do not change.
 pub struct Checkpoint {

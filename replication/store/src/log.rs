@@ -268,12 +268,17 @@ impl Log {
     }
 
     /// Drops the oldest segments beyond the retention that end at or below
-    /// `flushed`; the first sequence left, if any went.
-    pub(crate) fn trim(&mut self, flushed: Sequence) -> Result<Option<Sequence>, DiskError> {
+    /// `flushed`; the first sequence left, if any went. What follows `held`
+    /// stays longer.
+    pub(crate) fn trim(
+        &mut self,
+        flushed: Sequence,
+        held: Option<Sequence>,
+    ) -> Result<Option<Sequence>, DiskError> {
         let mut first = None;
         while let Some(old) = self
             .index
-            .drop_oldest(self.options.retention_bytes, flushed)
+            .drop_oldest(self.options.retention_bytes, flushed, held)
         {
             self.spares.recycle(&old)?;
             files::sync_directory(&self.options.directory)?;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
 use replicamq_quorum::{NodeId, Sequence};
 
 use crate::directory::Directory;
 use crate::log::{Cursor, Index};
-use crate::store::Notify;
+use crate::store::{Notify, Progress};
 use crate::{FatalError, ReadLog, StoreEvent};
 
 /// Replicas whose place in the log is remembered.
@@ -17,6 +18,7 @@ const CURSORS_MAX: usize = 16;
 pub(crate) struct Reader {
     pub(crate) index: Arc<Index>,
     pub(crate) directory: Arc<Directory>,
+    pub(crate) progress: Arc<Progress>,
     pub(crate) notify: Notify,
 }
 
@@ -49,11 +51,14 @@ impl Reader {
             .filter(|(sequence, _)| *sequence == after);
         let cursor = known.map(|(_, cursor)| cursor);
         let (entries, cursor) = self.index.read(after, bytes_max, cursor)?;
-        if let Some(cursor) = cursor
-            && let Some(last) = entries.last()
-            && cursors.len() < CURSORS_MAX
-        {
-            cursors.insert(to.clone(), (last.position.sequence, cursor));
+        if let Some(last) = entries.last() {
+            let last = last.position.sequence;
+            self.progress.holds.reads(&to, last, Instant::now());
+            if let Some(cursor) = cursor
+                && cursors.len() < CURSORS_MAX
+            {
+                cursors.insert(to.clone(), (last, cursor));
+            }
         }
         (self.notify)(StoreEvent::LogRead { to, after, entries });
         Ok(())

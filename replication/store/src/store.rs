@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use replicamq_quorum::{Entry, Epoch, EpochHistory, Position, Recovered, Sequence};
+use replicamq_quorum::{Entry, Epoch, EpochHistory, NodeId, Position, Recovered, Sequence};
 
 use crate::applier::{self, Applier, FlushPolicy};
 use crate::directory::{Directory, Fill, Locked};
 use crate::error::Context;
+use crate::holds::{Holds, LogHold};
 use crate::log::{self, Index};
 use crate::reader::Reader;
 use crate::table::{Table, TableError};
@@ -51,6 +52,8 @@ pub(crate) struct Progress {
     pub(crate) submitted: AtomicU64,
     /// How far RocksDB has flushed.
     pub(crate) flushed: AtomicU64,
+    /// Replicas that the log waits for.
+    pub(crate) holds: Arc<Holds>,
 }
 
 /// What [`Store::open`] gives.
@@ -134,6 +137,7 @@ impl Store {
         let progress = Progress {
             submitted: AtomicU64::new(floor.applied.sequence.0),
             flushed: AtomicU64::new(floor.applied.sequence.0),
+            holds: Arc::new(Holds::default()),
         };
         let mut store = Self {
             index: log.index(),
@@ -178,6 +182,7 @@ impl Store {
         let reader = Reader {
             index: Arc::clone(&self.index),
             directory: Arc::clone(&self.directory),
+            progress: Arc::clone(&self.progress),
             notify,
         };
         self.queues = Some(Queues {
@@ -280,6 +285,13 @@ impl Store {
     /// Reads entries for a replica; answered by [`StoreEvent::LogRead`].
     pub fn read_log(&self, request: ReadLog) {
         send(&self.queues().reader, request);
+    }
+
+    /// Keeps the log from where a checkpoint that is made after this call can
+    /// end, for the replica that is to take it.
+    pub fn hold_log(&self, replica: &NodeId) -> LogHold {
+        let flushed = Sequence(self.progress.flushed.load(Ordering::Acquire));
+        self.progress.holds.hold(replica, flushed)
     }
 
     /// Links the store's files into `directory`, which must not exist and must

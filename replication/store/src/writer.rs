@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use replicamq_quorum::{Entry, Epoch, Position, Sequence};
 
@@ -131,7 +131,8 @@ impl Writer {
 
     fn trim(&mut self) -> Result<(), FatalError> {
         let flushed = Sequence(self.progress.flushed.load(Ordering::Acquire));
-        if let Some(first) = self.log.trim(flushed)? {
+        let held = self.progress.holds.first(Instant::now());
+        if let Some(first) = self.log.trim(flushed, held)? {
             (self.notify)(StoreEvent::LogTrimmed { first });
         }
         Ok(())

@@ -296,10 +296,10 @@ fn checkpoints(store: Arc<Store>, directory: PathBuf) -> io::Result<CheckpointSo
     }
     std::fs::create_dir(&directory)?;
     let number = AtomicU64::new(0);
-    Ok(Arc::new(move |_epoch| {
+    Ok(Arc::new(move |replica, _epoch| {
         let number = number.fetch_add(1, Ordering::Relaxed);
         let directory = directory.join(number.to_string());
-        let pin = Outgoing(directory.clone());
+        let pin = (Outgoing(directory.clone()), store.hold_log(replica));
         let info = store
             .checkpoint(&directory)
             .map_err(|error| error.to_string())?;

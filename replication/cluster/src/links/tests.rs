@@ -37,7 +37,7 @@ fn config(node: &str) -> LinkConfig {
 }
 
 fn no_checkpoint() -> CheckpointSource {
-    Arc::new(|epoch| Err(format!("no checkpoint of {epoch}")))
+    Arc::new(|_, epoch| Err(format!("no checkpoint of {epoch}")))
 }
 
 impl Node {

@@ -56,6 +56,8 @@ impl Runner {
         let paths = session.paths.clone();
         let client = session.client.clone();
         let options = self.persistent();
+        // This server of ZooKeeper may be behind: what follows is read as it is now.
+        session.during(client.sync(&paths.root)).await?;
         session.during(client.mkdir(&paths.root, &options)).await?;
         let places = to_json(&Places {
             replicas: self.config.replicas,

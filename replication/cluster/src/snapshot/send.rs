@@ -58,7 +58,8 @@ impl SnapshotSender {
         let busy = |_| Status::resource_exhausted("enough snapshots are being sent: try later");
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(busy)?;
         let source = Arc::clone(&self.checkpoints);
-        let checkpoint = tokio::task::spawn_blocking(move || source(epoch))
+        let replica = to.clone();
+        let checkpoint = tokio::task::spawn_blocking(move || source(&replica, epoch))
             .await
             .map_err(|_| Status::unavailable("the node is stopping"))?
             .map_err(Status::failed_precondition)?;

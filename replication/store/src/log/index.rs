@@ -9,6 +9,9 @@ use crate::FatalError;
 use crate::log::scan::Scan;
 use crate::log::segment::Segment;
 
+/// Log that is held for replicas beyond the retention ends at so many times that.
+const HELD_RETENTIONS_MAX: u64 = 4;
+
 /// A reader that finds the log changed under it begins again so often.
 const RETRIES_MAX: usize = 8;
 
@@ -91,9 +94,14 @@ impl Index {
         state.segments.push(segment);
     }
 
-    /// Takes out the oldest segment if the others fill the retention and
-    /// everything in it is flushed.
-    pub(super) fn drop_oldest(&self, retention_bytes: u64, flushed: Sequence) -> Option<Segment> {
+    /// Takes out the oldest segment if the others fill the retention,
+    /// everything in it is flushed, and nobody waits for it within bounds.
+    pub(super) fn drop_oldest(
+        &self,
+        retention_bytes: u64,
+        flushed: Sequence,
+        held: Option<Sequence>,
+    ) -> Option<Segment> {
         let mut state = self.state();
         let next = state.segments.get(1)?;
         let rest: u64 = state.segments[1..]
@@ -101,6 +109,10 @@ impl Index {
             .map(|segment| segment.bytes)
             .sum();
         if next.previous.sequence > flushed || rest < retention_bytes {
+            return None;
+        }
+        let awaited = held.is_some_and(|after| next.previous.sequence > after);
+        if awaited && rest < retention_bytes.saturating_mul(HELD_RETENTIONS_MAX) {
             return None;
         }
         state.changes += 1;

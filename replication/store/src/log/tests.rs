@@ -360,7 +360,7 @@ fn recycled_segments_do_not_give_old_entries_back() {
     while trimmed < 12 {
         sequence += 1;
         append(&mut log, &[entry(1, sequence, 1000)]);
-        if log.trim(Sequence(sequence)).unwrap().is_some() {
+        if log.trim(Sequence(sequence), None).unwrap().is_some() {
             trimmed += 1;
         }
         // Every so often, as after a crash.
@@ -390,12 +390,36 @@ fn nothing_is_trimmed_that_the_store_has_not_flushed() {
     let mut log = create(directory.path());
     log.options.retention_bytes = 0;
     fill(&mut log, 1, 1, 100);
-    assert_eq!(log.trim(Sequence(0)).unwrap(), None);
+    assert_eq!(log.trim(Sequence(0), None).unwrap(), None);
     let second = log.index.segments()[1].first();
-    assert_eq!(log.trim(Sequence(second.0 - 2)).unwrap(), None);
-    assert_eq!(log.trim(Sequence(second.0 - 1)).unwrap(), Some(second));
+    assert_eq!(log.trim(Sequence(second.0 - 2), None).unwrap(), None);
+    assert_eq!(
+        log.trim(Sequence(second.0 - 1), None).unwrap(),
+        Some(second)
+    );
     assert_eq!(log.first(), second);
     assert_eq!(log.index().read(Sequence(1), 100, None).unwrap().0, []);
+}
+
+#[test]
+fn what_a_replica_waits_for_stays_longer_but_not_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = create(directory.path());
+    log.options.retention_bytes = 2 * SEGMENT_BYTES;
+    fill(&mut log, 1, 1, 200);
+    let second = log.index.segments()[1].first();
+    let third = log.index.segments()[2].first();
+    let waiting = Some(Sequence(second.0 - 1));
+    assert_eq!(log.trim(Sequence(200), waiting).unwrap(), Some(second));
+    let waiting = Some(Sequence(second.0));
+    assert_eq!(log.trim(Sequence(200), waiting).unwrap(), None);
+    assert_eq!(log.first(), second);
+    // Its disk is not the price of a replica that does not come.
+    fill(&mut log, 1, 201, 400);
+    let first = log.trim(Sequence(400), waiting).unwrap();
+    assert!(first.is_some_and(|first| first >= third), "{first:?}");
+    let kept = log.index.bytes();
+    assert!((8..=10).contains(&(kept / SEGMENT_BYTES)), "{kept}");
 }
 
 #[test]
@@ -515,6 +539,7 @@ fn nothing_is_acknowledged_when_a_sync_fails() {
         progress: Arc::new(Progress {
             submitted: AtomicU64::new(0),
             flushed: AtomicU64::new(0),
+            holds: Arc::default(),
         }),
         notify: Arc::new(move |event| sender.send(event).unwrap()),
     };
@@ -623,7 +648,7 @@ fn a_reader_beside_cuts_and_recycling_sees_rising_entries_and_no_damage() {
             let keep = group[4].position;
             log.cut(keep, Sequence(0)).unwrap();
             last = keep.sequence.0;
-            log.trim(Sequence(last)).unwrap();
+            log.trim(Sequence(last), None).unwrap();
         }
         done.store(true, Ordering::Release);
         assert!(reader.join().unwrap() > 0);

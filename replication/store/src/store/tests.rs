@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 use replicamq_proto::store::v1::{Batch, DeleteRange, Op, Put, op::Kind};
-use replicamq_quorum::NodeId;
 
 use super::*;
 use crate::SyncMode;

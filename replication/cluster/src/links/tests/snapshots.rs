@@ -13,7 +13,7 @@ fn checkpoint(files: &[(&str, Vec<u8>)]) -> (tempfile::TempDir, CheckpointSource
     }
     let pin = Arc::new(());
     let (path, pinned): (PathBuf, _) = (directory.path().to_owned(), Arc::clone(&pin));
-    let source: CheckpointSource = Arc::new(move |epoch| {
+    let source: CheckpointSource = Arc::new(move |_, epoch| {
         if epoch != Epoch(3) {
             return Err(format!("not master in epoch {epoch}"));
         }

@@ -70,7 +70,7 @@ proptest! {
                 }
                 Step::Apply { percent } => {
                     applied += (last - applied) * percent / 100;
-                    log.trim(Sequence(applied)).unwrap();
+                    log.trim(Sequence(applied), None).unwrap();
                 }
                 Step::Reopen => {
                     drop(log);
