@@ -111,7 +111,8 @@ fn a_replica_whose_master_dies_in_mid_checkpoint_votes_and_takes_another() {
     // It lags but is whole: without its vote and its disk these two serve nobody.
     load.goes_on(100);
     let log = cluster.nodes[away].log();
-    assert_eq!(log.matches("fetching a checkpoint").count(), 2, "{log}");
+    let fetches = log.matches("fetching a checkpoint").count();
+    assert!(fetches >= 2, "the second master's log reached back: {log}");
     assert_eq!(
         log.matches("a checkpoint replaced the store").count(),
         1,
