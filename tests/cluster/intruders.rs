@@ -1,10 +1,13 @@
 //! Nodes that do not belong where they come, and noise on the replication port.
 
+use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 
 use replicamq_harness::cluster::Cluster;
 use replicamq_harness::load::Load;
+use replicamq_harness::process::Node;
 
 #[test]
 fn a_node_with_a_wrong_token_stays_outside() {
@@ -84,6 +87,50 @@ fn a_fourth_node_and_a_second_of_one_name_end_with_the_cure() {
     load.goes_on(100);
     cluster.complete();
     load.nothing_is_lost();
+}
+
+#[test]
+fn a_copy_of_a_live_nodes_directory_takes_nothing_from_it() {
+    let mut cluster = Cluster::start_with("log_segment_bytes = \"1MiB\"");
+    let load = Load::start(&cluster.addresses(), "/queue/beside-copy");
+    load.goes_on(100);
+    let [copied, _] = cluster.replicas();
+    let mut copy = cluster.node("copy", "");
+    cluster.nodes[copied].terminate();
+    copy_tree(&cluster.nodes[copied].directory, &copy.directory);
+    cluster.nodes[copied].start(&[]);
+    cluster.nodes[copied].says("joined the cluster at");
+    // It carries what would prove that the live process is gone, if it were the original.
+    let lock = |node: &Node| node.directory.join("LOCK");
+    let original = &cluster.nodes[copied];
+    fs::copy(lock(original), lock(&copy)).unwrap();
+    let noted = fs::read_to_string(lock(&copy)).unwrap();
+    assert!(noted.contains(&format!("{}\n", original.pid())), "{noted}");
+    assert_eq!(noted.matches("incarnation ").count(), 2, "{noted}");
+
+    copy.start(&["--node", &original.name]);
+    let ended = copy.ended();
+    assert_eq!(ended.code(), Some(1), "{ended}");
+    let said = copy.says("another live process calls itself");
+    assert!(said.contains("never copy a data directory"), "{said}");
+    load.goes_on(100);
+    cluster.complete();
+    let log = cluster.nodes[copied].log();
+    assert!(!log.contains("our znode is gone"), "{log}");
+    load.nothing_is_lost();
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_tree(&from, &to);
+        } else {
+            fs::copy(&from, &to).unwrap();
+        }
+    }
 }
 
 #[test]

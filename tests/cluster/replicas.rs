@@ -3,10 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
-use replicamq_harness::cluster::{Cluster, accepts, local_status, member};
+use replicamq_harness::cluster::{Cluster, accepts, local_status, member, shared_zookeeper};
 use replicamq_harness::load::{self, Load};
 use replicamq_harness::stomp::{Client, Frame};
-use replicamq_harness::wait;
+use replicamq_harness::wait::{self, Since};
 
 #[test]
 fn a_replica_that_was_away_catches_up_from_the_log() {
@@ -28,6 +28,38 @@ fn a_replica_that_was_away_catches_up_from_the_log() {
     cluster.nodes[other].start(&[]);
     load.goes_on(200);
     cluster.start_all();
+    load.nothing_is_lost();
+}
+
+#[test]
+fn a_killed_replica_is_back_long_before_its_session_ends() {
+    const SESSION: Duration = Duration::from_secs(30);
+    const LONG: [&str; 2] = ["--zk-session-timeout", "30s"];
+    let mut cluster = Cluster::prepare(&shared_zookeeper(), "");
+    for node in &mut cluster.nodes {
+        node.start(&LONG);
+    }
+    cluster.complete();
+    let load = Load::start(&cluster.addresses(), "/queue/back-soon");
+    load.goes_on(100);
+    let [killed, other] = cluster.replicas();
+    let since = Since::now();
+    cluster.nodes[killed].kill();
+    cluster.nodes[killed].start(&LONG);
+    // Once more, on its way back: the third one knows both that were before it.
+    cluster.nodes[killed].says("the store is open");
+    cluster.nodes[killed].kill();
+    cluster.nodes[killed].start(&LONG);
+    cluster.nodes[killed].says("joined the cluster at");
+    cluster.complete();
+    // It counts: without the other one it makes the quorum.
+    cluster.nodes[other].kill();
+    load.goes_on(200);
+    let log = cluster.nodes[killed].log();
+    assert!(since.elapsed() < SESSION / 2, "{log}");
+    assert!(!log.contains("another process is registered"), "{log}");
+    cluster.nodes[other].start(&LONG);
+    cluster.complete();
     load.nothing_is_lost();
 }
 

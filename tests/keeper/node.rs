@@ -26,6 +26,7 @@ pub(crate) fn config(address: &str, node: &str) -> MembershipConfig {
         replicas: 3,
         node: NodeId::new(node),
         incarnation: format!("{:x}", rand::random::<u64>()),
+        predecessors: Vec::new(),
         store: format!("store-of-{node}"),
         cluster: None,
         weight: 1,

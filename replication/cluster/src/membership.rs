@@ -38,6 +38,9 @@ pub struct MembershipConfig {
     pub node: NodeId,
     /// Made anew by every process.
     pub incarnation: String,
+    /// Incarnations of this node that certainly are members no more: their
+    /// znodes are taken away instead of waited for.
+    pub predecessors: Vec<String>,
     /// The id of this data directory: another directory is another store.
     pub store: String,
     /// The cluster that the data directory belongs to, if it belongs to one.

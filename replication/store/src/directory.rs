@@ -2,7 +2,7 @@
 //! and store counts.
 //!
 //! ```text
-//! LOCK       held by the process that has it open, with its number
+//! LOCK       held by the process that has it open, with its number and who had it before
 //! IDENTITY   whose it is
 //! CURRENT    the generation that counts, and whether it is filled
 //! PROMISE    the highest epoch promised; outlives generations
@@ -15,16 +15,16 @@
 //! A generation is replaced by making the next one beside it and then rewriting
 //! CURRENT, which is one rename: a crash leaves the old one or the new.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use replicamq_quorum::{Epoch, Position};
-use rustix::fs::FlockOperation;
 
 use crate::error::Context;
 use crate::identity::{self, Identity};
+use crate::lock::{self, Lock};
 use crate::log::{Floor, Log, LogOptions};
 use crate::options::SEGMENT_BYTES_MIN;
 use crate::sealed::{self, Fields, Loaded};
@@ -46,14 +46,14 @@ pub fn staging_directory(directory: &Path) -> PathBuf {
 /// A directory that no other process has open.
 pub(crate) struct Locked {
     path: PathBuf,
-    lock: File,
+    lock: Lock,
 }
 
 /// The small files of an open directory.
 pub(crate) struct Directory {
     path: PathBuf,
-    /// Unlocks when it is closed.
-    _lock: File,
+    /// Unlocks when it is dropped.
+    lock: Lock,
     state: Mutex<State>,
     identity: Mutex<Identity>,
 }
@@ -82,38 +82,7 @@ impl Locked {
     /// Makes the directory if it is not there, and takes it.
     pub(crate) fn take(path: &Path) -> Result<Self, OpenError> {
         fs::create_dir_all(path).context("make the directory", path)?;
-        let lock_path = path.join("LOCK");
-        let mut lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&lock_path)
-            .context("open", &lock_path)?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                lock.read_to_string(&mut holder)
-                    .context("read", &lock_path)?;
-                return Err(OpenError::Locked {
-                    directory: path.to_owned(),
-                    holder: holder.trim().to_owned(),
-                });
-            }
-            Err(error) => {
-                return Err(OpenError::Disk(DiskError {
-                    operation: "lock",
-                    path: lock_path,
-                    offset: None,
-                    error: error.into(),
-                }));
-            }
-        }
-        lock.set_len(0)
-            .and_then(|()| lock.rewind())
-            .and_then(|()| writeln!(lock, "{}", std::process::id()))
-            .context("write", &lock_path)?;
+        let lock = Lock::take(path)?;
         Ok(Self {
             path: path.to_owned(),
             lock,
@@ -121,7 +90,7 @@ impl Locked {
     }
 
     /// Reads what the directory is, or makes it one. True if it was made.
-    pub(crate) fn open(self, options: &Options) -> Result<(Directory, bool), OpenError> {
+    pub(crate) fn open(mut self, options: &Options) -> Result<(Directory, bool), OpenError> {
         if !sealed::is_name(&options.node) {
             return Err(OpenError::NameInvalid {
                 name: options.node.clone(),
@@ -130,6 +99,9 @@ impl Locked {
         let created = is_new(&self.path)?;
         if created {
             create(&self.path, options)?;
+        }
+        if let Some(incarnation) = &options.incarnation {
+            self.lock.enter(incarnation)?;
         }
         let directory = self.read()?;
         let found = directory.identity().node;
@@ -152,7 +124,7 @@ impl Locked {
             .ok_or_else(|| unreadable(&path, "CURRENT"))?;
         let directory = Directory {
             path,
-            _lock: lock,
+            lock,
             state: Mutex::new(state),
             identity: Mutex::new(identity),
         };
@@ -187,6 +159,10 @@ impl Directory {
             .lock()
             .expect("nobody panics while holding the identity")
             .clone()
+    }
+
+    pub(crate) fn predecessors(&self) -> &[String] {
+        self.lock.predecessors()
     }
 
     pub(crate) fn set_cluster(&self, cluster: &str) -> Result<(), ClusterError> {
@@ -235,16 +211,15 @@ impl Directory {
 
     /// Whether entries that were only in memory are gone; notes the mode of this run.
     pub(crate) fn begin_run(&self, sync: SyncMode) -> Result<bool, DiskError> {
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let boot = boot.trim();
+        let boot = lock::boot_id();
         let lost = match &self.state().memory_boot {
-            Some(earlier) => boot.is_empty() || earlier != boot,
+            Some(earlier) => boot.is_empty() || *earlier != boot,
             None => false,
         };
         let memory_boot = match sync {
             SyncMode::Disk => None,
             SyncMode::Memory if boot.is_empty() => Some("unknown".to_owned()),
-            SyncMode::Memory => Some(boot.to_owned()),
+            SyncMode::Memory => Some(boot.clone()),
         };
         self.change(|state| {
             if lost {

@@ -19,6 +19,7 @@ mod files;
 mod holds;
 mod identity;
 mod install;
+mod lock;
 mod log;
 mod options;
 mod pace;

@@ -34,6 +34,8 @@ pub struct Options {
     pub directory: PathBuf,
     /// The node's configured name; a directory of another node is refused.
     pub node: String,
+    /// What tells this process from those before and after it; see [`crate::Store::predecessors`].
+    pub incarnation: Option<String>,
     /// Whether a directory that is made now must be filled by a master before
     /// it counts, or be declared filled by [`crate::Store::mark_filled`]. True is the safe choice: a node that the cluster knew and
     /// that lost its disk has forgotten what it promised. False for a broker
@@ -60,6 +62,7 @@ impl Options {
         Self {
             directory: directory.into(),
             node: node.to_owned(),
+            incarnation: None,
             created_unfilled: true,
             segment_bytes: 64 << 20,
             retention_bytes: 512 << 20,

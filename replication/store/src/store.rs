@@ -218,6 +218,13 @@ impl Store {
         self.directory.identity()
     }
 
+    /// Incarnations that had this very directory open before and certainly
+    /// have it open no more: what they left elsewhere is nobody's. Not all that
+    /// there were: none from before the machine's last start.
+    pub fn predecessors(&self) -> &[String] {
+        self.directory.predecessors()
+    }
+
     /// Adopts the id of the cluster, once and for all.
     pub fn set_cluster(&self, cluster: &str) -> Result<(), ClusterError> {
         self.directory.set_cluster(cluster)

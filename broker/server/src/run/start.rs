@@ -115,6 +115,7 @@ impl Process {
     async fn open_store(&self, events: mpsc::Sender<StoreEvent>) -> anyhow::Result<Opened> {
         let config = &self.config;
         let options = Options {
+            incarnation: Some(self.incarnation.clone()),
             created_unfilled: config.cluster.is_some(),
             segment_bytes: config.limits.log_segment_bytes,
             retention_bytes: config.limits.log_retention_bytes,
@@ -148,8 +149,7 @@ impl Process {
         board: &mut Board,
     ) -> anyhow::Result<Joined> {
         let (sender, mut membership_events) = mpsc::channel(MEMBERSHIP_EVENTS_MAX);
-        let membership =
-            Membership::start(self.membership_config(cluster, store.identity()), sender);
+        let membership = Membership::start(self.membership_config(cluster, store), sender);
         let waiting = format!("waiting for ZooKeeper at {}", zk_address(cluster));
         systemd::status(&waiting);
         let (id, standing) = loop {
@@ -213,12 +213,9 @@ impl Process {
         )))))
     }
 
-    fn membership_config(
-        &self,
-        cluster: &Cluster,
-        identity: replicamq_store::Identity,
-    ) -> MembershipConfig {
+    fn membership_config(&self, cluster: &Cluster, store: &Store) -> MembershipConfig {
         let config = &self.config;
+        let identity = store.identity();
         let authority = |listen: &Option<crate::config::Listen>| {
             listen
                 .as_ref()
@@ -233,6 +230,7 @@ impl Process {
             replicas: cluster.replicas as usize,
             node: NodeId::new(&config.node),
             incarnation: self.incarnation.clone(),
+            predecessors: store.predecessors().to_vec(),
             store: identity.store,
             cluster: identity.cluster,
             weight: cluster.weight,

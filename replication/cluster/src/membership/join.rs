@@ -211,7 +211,8 @@ impl Runner {
         }
     }
 
-    /// Makes our znode, unless it is there; waits for that of a process before us to go.
+    /// Makes our znode, unless it is there; takes away that of a process before us
+    /// which is known to be gone, and waits for that of any other to go.
     async fn enter(&mut self, session: &mut Session) -> Result<(), Broken> {
         let client = session.client.clone();
         let us = session.client.session_id().0;
@@ -223,13 +224,23 @@ impl Runner {
             let mut other: Option<Found> = None;
             let mut own: Option<Found> = None;
             for found in self.namesakes(session).await? {
-                if found.member.incarnation != self.config.incarnation {
-                    other = Some(found);
-                } else if found.owner == us {
-                    own = Some(found);
-                } else {
-                    // Ours, of a session that we lost.
+                let incarnation = &found.member.incarnation;
+                if *incarnation == self.config.incarnation {
+                    if found.owner == us {
+                        own = Some(found);
+                    } else {
+                        // Ours, of a session that we lost.
+                        self.delete(session, &found.path).await?;
+                    }
+                } else if self.config.predecessors.contains(incarnation) {
+                    tracing::info!(
+                        node = %self.config.node,
+                        znode = %found.path,
+                        "taking away the znode of an earlier process on this data directory, which is gone; its session need not expire first"
+                    );
                     self.delete(session, &found.path).await?;
+                } else {
+                    other = Some(found);
                 }
             }
             match (own, other) {

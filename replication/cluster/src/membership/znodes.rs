@@ -194,6 +194,7 @@ pub(super) mod tests {
             replicas: 3,
             node: NodeId::new("broker-1"),
             incarnation: "i".to_owned(),
+            predecessors: Vec::new(),
             store: "s".to_owned(),
             cluster: None,
             weight: 1,
