@@ -121,14 +121,14 @@ fn a_copy_of_a_live_nodes_directory_takes_nothing_from_it() {
 }
 
 fn copy_tree(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
+    fs::create_dir(to).expect("the copy is new");
+    for entry in fs::read_dir(from).expect("it can be read") {
+        let entry = entry.expect("it can be read");
         let (from, to) = (entry.path(), to.join(entry.file_name()));
         if from.is_dir() {
             copy_tree(&from, &to);
         } else {
-            fs::copy(&from, &to).unwrap();
+            fs::copy(&from, &to).expect("there is room");
         }
     }
 }

@@ -121,20 +121,22 @@ async fn crash(config: MembershipConfig, timeout: Duration) -> (i64, zk::Session
     let rank = rank(&node.keeper(|_| true).await, "a") + 1;
     let person = client(&address).await;
     let members = "/replicamq/test/members";
-    let name = person.list_children(members).await.unwrap().remove(0);
-    let (data, _) = person.get_data(&format!("{members}/{name}")).await.unwrap();
+    let names = person.list_children(members).await;
+    let name = names.expect("it is there").remove(0);
+    let found = person.get_data(&format!("{members}/{name}")).await;
+    let (data, _) = found.expect("it is there");
     node.membership.stop().await;
     let crashed = zk::Client::connector()
         .with_session_timeout(timeout)
         .with_detached()
         .connect(&address)
         .await
-        .unwrap();
+        .expect("ZooKeeper is there");
     let options = zk::CreateMode::EphemeralSequential.with_acls(zk::Acls::anyone_all());
     crashed
         .create(&format!("{members}/member-"), &data, &options)
         .await
-        .unwrap();
+        .expect("anyone may");
     (rank, crashed.into_session())
 }
 
