@@ -73,7 +73,7 @@ fn a_fourth_node_and_a_second_of_one_name_end_with_the_cure() {
     assert_eq!(ended.code(), Some(1), "{ended}");
     let said = fourth.says("already has its 3 nodes");
     assert!(
-        said.contains("to replace a dead node, first delete"),
+        said.contains("replicamq cluster replace <the dead node>"),
         "{said}"
     );
 

@@ -8,4 +8,5 @@ mod intruders;
 mod keeper;
 mod ledger;
 mod masters;
+mod operator;
 mod replicas;

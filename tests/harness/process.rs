@@ -80,6 +80,20 @@ impl Node {
         self.process = Some(process);
     }
 
+    /// Runs `replicamq cluster` with its configuration; what that said, and whether it did it.
+    pub fn operate(&self, words: &[&str]) -> (bool, String) {
+        let output = command()
+            .arg("cluster")
+            .args(words)
+            .arg("--config")
+            .arg(&self.configuration)
+            .output()
+            .expect("the binary can be run");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        (output.status.success(), said)
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         let process = self.process.as_ref();

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::{bench, client, config, drill, logging, run, status, terminal};
+use crate::{bench, client, cluster, config, drill, logging, run, status, terminal};
 
 /// A message broker whose messages survive the loss of a node.
 #[derive(Debug, Parser)]
@@ -34,6 +34,7 @@ enum Command {
     Receive(client::ReceiveArgs),
     Browse(client::BrowseArgs),
     Status(status::StatusArgs),
+    Cluster(cluster::ClusterArgs),
     Bench(bench::BenchArgs),
     Drill(drill::DrillArgs),
 }
@@ -86,6 +87,7 @@ pub(crate) fn dispatch() -> anyhow::Result<ExitCode> {
         Command::Receive(args) => on_one_thread(client::receive(args)),
         Command::Browse(args) => on_one_thread(client::browse(args)),
         Command::Status(args) => on_one_thread(status::status(args)),
+        Command::Cluster(args) => on_one_thread(cluster::cluster(args)),
         Command::Bench(args) => on_one_thread(bench::bench(args)),
         Command::Drill(args) => on_one_thread(drill::drill(args)),
     }

@@ -57,6 +57,9 @@ pub(crate) struct Listen {
     pub(crate) advertised: Address,
 }
 
+/// Where a cluster lives in ZooKeeper, if nothing else is said.
+pub(crate) const ZK_PATH_DEFAULT: &str = "/replicamq";
+
 /// What makes a node one of several.
 #[derive(Debug, Clone)]
 pub(crate) struct Cluster {

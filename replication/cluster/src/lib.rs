@@ -17,7 +17,8 @@ mod token;
 pub use convert::Malformed;
 pub use links::{LinkConfig, LinkError, LinkEvent, LinkEvents, Links};
 pub use membership::{
-    MemberInfo, Membership, MembershipConfig, MembershipEvent, RefusedMembership, Standing,
+    ClusterView, KeeperAccess, MemberInfo, Membership, MembershipConfig, MembershipEvent,
+    OperateError, Operator, Place, RefusedMembership, Standing,
 };
 pub use snapshot::{
     Checkpoint, CheckpointSource, SnapshotError, SnapshotFile, SnapshotManifest, Snapshots,

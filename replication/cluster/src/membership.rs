@@ -4,6 +4,7 @@
 //! after each disconnection and in each new session; it never decides who leads.
 
 mod join;
+mod operate;
 mod run;
 mod view;
 mod znodes;
@@ -16,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::limits::STOP_TIMEOUT;
+pub use operate::{ClusterView, KeeperAccess, OperateError, Operator, Place};
 use run::{Commands, Runner};
 
 /// Claims that wait for ZooKeeper; an election makes one at a time.
@@ -66,6 +68,14 @@ impl std::fmt::Debug for MembershipConfig {
             .field("store", &self.store)
             .field("cluster", &self.cluster)
             .finish_non_exhaustive()
+    }
+}
+
+/// With a password only those who know it may read or write.
+fn access_list(password: Option<&str>) -> zookeeper_client::Acls<'static> {
+    match password {
+        Some(_) => zookeeper_client::Acls::creator_all(),
+        None => zookeeper_client::Acls::anyone_all(),
     }
 }
 
@@ -138,7 +148,7 @@ pub enum MembershipEvent {
 pub enum RefusedMembership {
     /// All places are taken.
     #[error(
-        "the cluster at {path} already has its {replicas} nodes ({voters}): node {node} is not one of them; to replace a dead node, first delete {path}/nodes/<the id of the dead node> in ZooKeeper"
+        "the cluster at {path} already has its {replicas} nodes ({voters}): node {node} is not one of them; to give it the place of a dead one: replicamq cluster replace <the dead node> {node}"
     )]
     Stranger {
         /// This node.

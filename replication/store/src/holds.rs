@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use replicamq_quorum::{NodeId, Sequence};
 
+use crate::pace;
+
 /// How long the log waits for a replica after a checkpoint or a read: enough to
 /// put the checkpoint in place and to come back.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Replicas that are waited for; the others find what the retention leaves.
 const HOLDS_MAX: usize = 16;
@@ -75,7 +77,7 @@ impl Holds {
 
 impl Drop for LogHold {
     fn drop(&mut self) {
-        self.holds.reads(&self.replica, self.after, Instant::now());
+        self.holds.reads(&self.replica, self.after, pace::now());
     }
 }
 
@@ -87,7 +89,7 @@ mod tests {
     fn a_replica_is_waited_for_and_then_no_more() {
         let holds = Arc::new(Holds::default());
         let (one, two) = (NodeId::new("broker-1"), NodeId::new("broker-2"));
-        let now = Instant::now();
+        let now = pace::now();
         assert_eq!(holds.first(now), None);
 
         let hold = holds.hold(&one, Sequence(100));
@@ -106,7 +108,7 @@ mod tests {
     #[test]
     fn no_more_replicas_are_waited_for_than_the_limit() {
         let holds = Holds::default();
-        let now = Instant::now();
+        let now = pace::now();
         for number in (1..=HOLDS_MAX as u64 + 1).rev() {
             holds.reads(
                 &NodeId::new(&format!("broker-{number}")),

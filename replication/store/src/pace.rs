@@ -26,8 +26,8 @@ impl Pace {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "paces the upkeep of a thread; no decision depends on it"
+    reason = "paces upkeep; what is decided by it costs time, never data"
 )]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }

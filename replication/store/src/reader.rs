@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
 
 use replicamq_quorum::{NodeId, Sequence};
 
 use crate::directory::Directory;
 use crate::log::{Cursor, Index};
+use crate::pace;
 use crate::store::{Notify, Progress};
 use crate::{FatalError, ReadLog, StoreEvent};
 
@@ -53,7 +53,7 @@ impl Reader {
         let (entries, cursor) = self.index.read(after, bytes_max, cursor)?;
         if let Some(last) = entries.last() {
             let last = last.position.sequence;
-            self.progress.holds.reads(&to, last, Instant::now());
+            self.progress.holds.reads(&to, last, pace::now());
             if let Some(cursor) = cursor
                 && cursors.len() < CURSORS_MAX
             {

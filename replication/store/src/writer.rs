@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use replicamq_quorum::{Entry, Epoch, Position, Sequence};
 
 use crate::directory::Directory;
 use crate::log::Log;
 use crate::options::GROUP_BYTES_MAX;
-use crate::pace::Pace;
+use crate::pace::{self, Pace};
 use crate::store::{Notify, Progress};
 use crate::{FatalError, StoreEvent, SyncMode};
 
@@ -131,7 +131,7 @@ impl Writer {
 
     fn trim(&mut self) -> Result<(), FatalError> {
         let flushed = Sequence(self.progress.flushed.load(Ordering::Acquire));
-        let held = self.progress.holds.first(Instant::now());
+        let held = self.progress.holds.first(pace::now());
         if let Some(first) = self.log.trim(flushed, held)? {
             (self.notify)(StoreEvent::LogTrimmed { first });
         }

@@ -11,7 +11,7 @@ use super::keys::Keys;
 use super::origin::{Origin, Origins};
 use super::refusal::Refusal;
 use super::value::{Bytes, Durability, Interval, LogFormat, Secret, SyncMode};
-use super::{Cluster, Config, Intervals, Limits, Listen, Loaded};
+use super::{Cluster, Config, Intervals, Limits, Listen, Loaded, ZK_PATH_DEFAULT};
 
 const REPLICAS_MAX: u32 = 9;
 const SECRET_BYTES_MAX: u64 = 4096;
@@ -245,7 +245,7 @@ impl Resolver {
         let replication = self
             .listen("advertise_replication", &Connector::At(bind), hostname)?
             .expect("the connector is not off");
-        let path = || ZkPath("/replicamq".to_owned());
+        let path = || ZkPath(ZK_PATH_DEFAULT.to_owned());
         let timeout = *self
             .keys
             .zk_session_timeout

@@ -9,7 +9,7 @@ use zookeeper_client as zk;
 use super::run::{Broken, Runner, Session};
 use super::view::get;
 use super::znodes::{ClusterNode, EpochNode, MEMBER, MemberNode, Places, VoterNode, rank, to_json};
-use super::{MembershipEvent, RefusedMembership, Standing};
+use super::{MembershipEvent, RefusedMembership, Standing, access_list};
 
 /// A member as it was found.
 struct Found {
@@ -41,10 +41,7 @@ impl Runner {
     }
 
     fn acls(&self) -> zk::Acls<'static> {
-        match self.config.password {
-            Some(_) => zk::Acls::creator_all(),
-            None => zk::Acls::anyone_all(),
-        }
+        access_list(self.config.password.as_deref())
     }
 
     fn persistent(&self) -> zk::CreateOptions<'static> {

@@ -22,6 +22,11 @@ const ADVERTISE_EVERY: Duration = Duration::from_secs(1);
 /// The user name under which `ActiveMQ` used the same password.
 const USER: &str = "fabric";
 
+/// For the scheme `digest`.
+pub(super) fn credentials(password: &str) -> Vec<u8> {
+    format!("{USER}:{password}").into_bytes()
+}
+
 /// What the node wants of ZooKeeper.
 pub(super) struct Commands {
     pub(super) claims: mpsc::Receiver<(Epoch, i32)>,
@@ -123,7 +128,9 @@ impl Runner {
     }
 
     async fn sessions(&mut self) {
-        let paths = match Paths::new(&self.config) {
+        let paths = Paths::new(&self.config.address, &self.config.path);
+        let named = paths.and_then(|paths| paths.checked_node(&self.config.node).map(|_| paths));
+        let paths = match named {
             Ok(paths) => paths,
             Err(refused) => return self.tell(MembershipEvent::Refused(refused)).await,
         };
@@ -218,8 +225,7 @@ impl Runner {
                 .with_session_timeout(self.config.session_timeout)
                 .with_fail_eagerly();
             if let Some(password) = &self.config.password {
-                let credentials = format!("{USER}:{password}");
-                connector = connector.with_auth("digest", credentials.as_bytes());
+                connector = connector.with_auth("digest", &credentials(password));
             }
             let failed = match tokio::time::timeout(timeout, connector.connect(&paths.hosts)).await
             {

@@ -167,6 +167,8 @@ impl Runner {
         let mut voters = BTreeMap::new();
         for (id, data) in view.voters {
             match serde_json::from_slice::<VoterNode>(&data) {
+                // Given to a node that has not come yet.
+                Ok(voter) if voter.replication.is_empty() => {}
                 Ok(voter) => drop(voters.insert(NodeId::new(&id), voter.replication)),
                 Err(error) => self.strange(&id, &error.to_string()),
             }

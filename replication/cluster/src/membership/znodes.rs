@@ -20,26 +20,22 @@ pub(super) struct Paths {
 }
 
 impl Paths {
-    /// From the configuration, which a person wrote.
-    pub(super) fn new(config: &MembershipConfig) -> Result<Self, RefusedMembership> {
-        let (hosts, chroot) = match config.address.find('/') {
-            Some(at) => config.address.split_at(at),
-            None => (config.address.as_str(), ""),
+    /// From what a person wrote.
+    pub(super) fn new(address: &str, path: &str) -> Result<Self, RefusedMembership> {
+        let (hosts, chroot) = match address.find('/') {
+            Some(at) => address.split_at(at),
+            None => (address, ""),
         };
         if hosts.is_empty() {
-            return Err(bad("zk_address", &config.address, "it names no server"));
+            return Err(bad("zk_address", address, "it names no server"));
         }
-        if !config.path.starts_with('/') {
-            return Err(bad("zk_path", &config.path, "it must begin with /"));
+        if !path.starts_with('/') {
+            return Err(bad("zk_path", path, "it must begin with /"));
         }
-        let root = format!("{}{}", chroot.trim_end_matches('/'), config.path);
+        let root = format!("{}{}", chroot.trim_end_matches('/'), path);
         let root = root.trim_end_matches('/').to_owned();
         if root.is_empty() {
-            return Err(bad(
-                "zk_path",
-                &config.path,
-                "it must name a node below the root",
-            ));
+            return Err(bad("zk_path", path, "it must name a node below the root"));
         }
         if !root[1..].split('/').all(is_name) {
             return Err(bad(
@@ -47,10 +43,6 @@ impl Paths {
                 &root,
                 "each part needs letters, digits, '.', '-' or '_'",
             ));
-        }
-        if !is_name(config.node.as_str()) {
-            let why = "it needs letters, digits, '.', '-' or '_'";
-            return Err(bad("the node's id", config.node.as_str(), why));
         }
         Ok(Self {
             hosts: hosts.to_owned(),
@@ -64,6 +56,15 @@ impl Paths {
 
     pub(super) fn node(&self, node: &NodeId) -> String {
         format!("{}/{node}", self.nodes)
+    }
+
+    /// The place of a node whose id a person wrote.
+    pub(super) fn checked_node(&self, node: &NodeId) -> Result<String, RefusedMembership> {
+        if !is_name(node.as_str()) {
+            let why = "it needs letters, digits, '.', '-' or '_'";
+            return Err(bad("the node's id", node.as_str(), why));
+        }
+        Ok(self.node(node))
     }
 
     pub(super) fn member(&self, name: &str) -> String {
@@ -181,35 +182,15 @@ pub(super) fn to_json(value: &impl Serialize) -> Vec<u8> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-    use std::time::Duration;
-
-    pub(crate) fn config(address: &str, path: &str) -> MembershipConfig {
-        MembershipConfig {
-            address: address.to_owned(),
-            path: path.to_owned(),
-            password: None,
-            session_timeout: Duration::from_secs(4),
-            replicas: 3,
-            node: NodeId::new("broker-1"),
-            incarnation: "i".to_owned(),
-            predecessors: Vec::new(),
-            store: "s".to_owned(),
-            cluster: None,
-            weight: 1,
-            replication_address: "127.0.0.1:61619".to_owned(),
-            client_addresses: "stomp://127.0.0.1:61613".to_owned(),
-            admin_address: "127.0.0.1:61619".to_owned(),
-        }
-    }
 
     #[test]
     fn the_path_lies_below_the_chroot() {
-        let paths = Paths::new(&config("a:1,b:2/common/", "/replicamq/")).unwrap();
+        let paths = Paths::new("a:1,b:2/common/", "/replicamq/").unwrap();
         assert_eq!(paths.hosts, "a:1,b:2");
         assert_eq!(paths.epoch, "/common/replicamq/epoch");
-        assert_eq!(Paths::new(&config("a:1", "/x")).unwrap().root, "/x");
+        assert_eq!(Paths::new("a:1", "/x").unwrap().root, "/x");
     }
 
     #[test]
@@ -223,15 +204,11 @@ pub(super) mod tests {
             ("a", "/x/../y"),
             ("a", "/x y"),
         ] {
-            assert!(
-                Paths::new(&config(address, path)).is_err(),
-                "{address} {path}"
-            );
+            assert!(Paths::new(address, path).is_err(), "{address} {path}");
         }
-        let mut named = config("a", "/x");
+        let paths = Paths::new("a", "/x").unwrap();
         for id in ["", ".", "..", "a/b", "a b"] {
-            named.node = NodeId::new(id);
-            assert!(Paths::new(&named).is_err(), "{id}");
+            assert!(paths.checked_node(&NodeId::new(id)).is_err(), "{id}");
         }
     }
 

@@ -3,6 +3,7 @@
 //! synced may be torn.
 
 mod model;
+mod trim;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -382,44 +383,6 @@ fn recycled_segments_do_not_give_old_entries_back() {
         .iter()
         .any(|&byte| byte != 0);
     assert!(stale, "the test ran over a recycled file");
-}
-
-#[test]
-fn nothing_is_trimmed_that_the_store_has_not_flushed() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut log = create(directory.path());
-    log.options.retention_bytes = 0;
-    fill(&mut log, 1, 1, 100);
-    assert_eq!(log.trim(Sequence(0), None).unwrap(), None);
-    let second = log.index.segments()[1].first();
-    assert_eq!(log.trim(Sequence(second.0 - 2), None).unwrap(), None);
-    assert_eq!(
-        log.trim(Sequence(second.0 - 1), None).unwrap(),
-        Some(second)
-    );
-    assert_eq!(log.first(), second);
-    assert_eq!(log.index().read(Sequence(1), 100, None).unwrap().0, []);
-}
-
-#[test]
-fn what_a_replica_waits_for_stays_longer_but_not_for_ever() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut log = create(directory.path());
-    log.options.retention_bytes = 2 * SEGMENT_BYTES;
-    fill(&mut log, 1, 1, 200);
-    let second = log.index.segments()[1].first();
-    let third = log.index.segments()[2].first();
-    let waiting = Some(Sequence(second.0 - 1));
-    assert_eq!(log.trim(Sequence(200), waiting).unwrap(), Some(second));
-    let waiting = Some(Sequence(second.0));
-    assert_eq!(log.trim(Sequence(200), waiting).unwrap(), None);
-    assert_eq!(log.first(), second);
-    // Its disk is not the price of a replica that does not come.
-    fill(&mut log, 1, 201, 400);
-    let first = log.trim(Sequence(400), waiting).unwrap();
-    assert!(first.is_some_and(|first| first >= third), "{first:?}");
-    let kept = log.index.bytes();
-    assert!((8..=10).contains(&(kept / SEGMENT_BYTES)), "{kept}");
 }
 
 #[test]

@@ -1,0 +1,112 @@
+//! `replicamq cluster accept-loss`: the last resort, when no quorum of whole nodes is left.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use replicamq_cluster::Operator;
+use replicamq_quorum::{NodeId, majority};
+use replicamq_store::{Opened, Options, Store};
+
+use super::{access, clustered, print};
+use crate::config;
+
+/// Let a damaged or emptied node count again with what it holds.
+///
+/// A node that lost something neither votes nor leads until a master has filled it. If so many nodes lost something
+/// that no master can be elected any more, and none of them can be repaired, this declares what a node still holds to
+/// be all there is. Messages that only the lost part held are gone for good.
+///
+/// First stop all nodes and look at each with --dry-run. Accept the loss on the one whose log ends furthest, and on
+/// as many others as make a quorum. The rest is filled by the new master.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  replicamq cluster accept-loss --config /etc/replicamq/node.toml --dry-run
+  replicamq cluster accept-loss --config /etc/replicamq/node.toml")]
+pub(super) struct AcceptLossArgs {
+    /// The configuration of the node, which must not run
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+
+    /// Only show what the node holds and misses; opens the store as a start would
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) async fn accept_loss(args: &AcceptLossArgs) -> anyhow::Result<()> {
+    let (config, cluster) = clustered(config::load_file(&args.config)?)?;
+    let directory = &config.directory;
+    if !directory.join("IDENTITY").exists() {
+        bail!(
+            "there is no store in {}: start the node once, so that one is made, and stop it",
+            directory.display()
+        );
+    }
+    let node = NodeId::new(&config.node);
+    let options = Options {
+        segment_bytes: config.limits.log_segment_bytes,
+        retention_bytes: config.limits.log_retention_bytes,
+        ..Options::new(directory, &config.node)
+    };
+    // Nothing is asked of the store that it could report.
+    let opened = Store::open(options, Arc::new(drop))?;
+    print(&report(&opened, directory, &node))?;
+    let needed = majority(cluster.replicas as usize);
+    if !(opened.recovered.unfilled || opened.recovered.filling) {
+        return print(&[format!(
+            "{node} counts: it misses nothing that it knows of. Nothing to accept."
+        )]);
+    }
+    if args.dry_run {
+        return print(&["Nothing was accepted: --dry-run.".to_owned()]);
+    }
+    let operator = Operator::connect(access(&cluster)).await?;
+    opened
+        .store
+        .mark_filled()
+        .context("mark the store as filled")?;
+    operator
+        .adopt(&node, &opened.store.identity().store)
+        .await?;
+    print(&[
+        format!("Accepted: {node} counts from its next start, with what it holds."),
+        format!(
+            "{needed} of {} nodes must count before a master can be elected.",
+            cluster.replicas
+        ),
+    ])
+}
+
+fn report(opened: &Opened, directory: &Path, node: &NodeId) -> Vec<String> {
+    let recovered = &opened.recovered;
+    let state = match (recovered.filling, recovered.unfilled) {
+        (true, _) => "being filled: it neither votes nor leads",
+        (false, true) => "unfilled: it neither votes nor leads",
+        (false, false) => "filled: it counts",
+    };
+    let identity = opened.store.identity();
+    let mut lines = vec![
+        format!("node {node} in {}", directory.display()),
+        format!(
+            "  cluster      {}",
+            identity.cluster.as_deref().unwrap_or("none yet")
+        ),
+        format!("  state        {state}"),
+        format!("  promised     epoch {}", recovered.promised),
+        format!("  log ends at  {}", recovered.last),
+        format!("  store holds  entries up to {}", recovered.applied),
+    ];
+    if let Some(damage) = &opened.damage {
+        lines.push(format!("  damage       {damage}"));
+    }
+    let aside = directory.join("damaged");
+    if aside.exists() {
+        lines.push(format!(
+            "  put aside    {} (what could not be opened)",
+            aside.display()
+        ));
+    }
+    lines
+}
