@@ -72,7 +72,7 @@ impl World {
     fn send(&mut self, from: usize, to: usize, message: Message) {
         self.checkers.sends(from, to, &self.nodes[from], &message);
         match message {
-            Message::Ask(_)
+            Message::Ask
             | Message::AskAnswer(_)
             | Message::Promise { .. }
             | Message::PromiseAnswer(_) => {

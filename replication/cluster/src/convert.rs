@@ -5,8 +5,8 @@
 
 use replicamq_proto::replication::v1 as wire;
 use replicamq_quorum::{
-    Appended, Ask, AskAnswer, Entries, Entry, Epoch, EpochHistory, EpochStart, Hello, Message,
-    NodeId, Position, PromiseAnswer, Sequence,
+    Appended, AskAnswer, Entries, Entry, Epoch, EpochHistory, EpochStart, Hello, Message, NodeId,
+    Position, PromiseAnswer, Sequence,
 };
 
 /// What was wrong with a message from another node.
@@ -60,25 +60,6 @@ pub(crate) fn read_history(starts: Vec<wire::EpochStart>) -> Result<EpochHistory
         first: Sequence(start.first_sequence),
     };
     EpochHistory::new(starts.into_iter().map(start).collect()).ok_or(Malformed::History)
-}
-
-pub(crate) fn ask(sender: wire::Sender, ask: &Ask) -> wire::AskRequest {
-    wire::AskRequest {
-        sender: Some(sender),
-        epoch: ask.epoch.0,
-        durable: Some(position(ask.durable)),
-        weight: ask.weight,
-        rank: ask.rank,
-    }
-}
-
-pub(crate) fn read_ask(request: &wire::AskRequest) -> Result<Ask, Malformed> {
-    Ok(Ask {
-        epoch: Epoch(request.epoch),
-        durable: read_position(request.durable, "durable")?,
-        weight: request.weight,
-        rank: request.rank,
-    })
 }
 
 pub(crate) fn ask_answer(sender: wire::Sender, answer: AskAnswer) -> wire::AskResponse {
@@ -201,7 +182,7 @@ pub(crate) fn from_master(message: Message) -> Option<wire::FromMaster> {
             epoch: epoch.0,
             reason,
         }),
-        Message::Ask(_)
+        Message::Ask
         | Message::AskAnswer(_)
         | Message::Promise { .. }
         | Message::PromiseAnswer(_)

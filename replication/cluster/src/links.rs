@@ -208,7 +208,7 @@ impl Links {
     /// take it is closed and reported.
     pub fn send(&self, to: &NodeId, message: Message) {
         match message {
-            Message::Ask(_) | Message::Promise { .. } => self.call(to, message),
+            Message::Ask | Message::Promise { .. } => self.call(to, message),
             Message::AskAnswer(answer) => self.answer_ask(to, answer),
             Message::PromiseAnswer(answer) => self.answer_promise(to, answer),
             Message::Hello(_) => tracing::debug!(%to, "a hello is sent by follow"),

@@ -51,8 +51,11 @@ async fn answer(shared: &Shared, to: &NodeId, message: Message) -> Result<Messag
     let mut client = ReplicationClient::new(channel);
     let sender = shared.config.sender();
     match message {
-        Message::Ask(ask) => {
-            let request = sign(&shared.token, Request::new(convert::ask(sender, &ask)));
+        Message::Ask => {
+            let request = wire::AskRequest {
+                sender: Some(sender),
+            };
+            let request = sign(&shared.token, Request::new(request));
             let response = within(ASK_TIMEOUT, client.ask(request)).await?;
             let response = response.into_inner();
             shared.check_answerer(to, response.sender.as_ref())?;

@@ -214,12 +214,10 @@ impl Replication for Service {
         &self,
         request: Request<wire::AskRequest>,
     ) -> Result<Response<wire::AskResponse>, Status> {
-        let mut request = request.into_inner();
-        let (node, _) = self.check(request.sender.take())?;
-        let ask = convert::read_ask(&request).map_err(invalid)?;
+        let (node, _) = self.check(request.into_inner().sender)?;
         let (sender, answer) = oneshot::channel::<AskAnswer>();
         self.shared.state().asks.insert(node.clone(), sender);
-        let answer = self.question(node, Message::Ask(ask), (answer, ASK_TIMEOUT));
+        let answer = self.question(node, Message::Ask, (answer, ASK_TIMEOUT));
         let answer = answer.await?;
         let response = convert::ask_answer(self.shared.config.sender(), answer);
         Ok(Response::new(response))

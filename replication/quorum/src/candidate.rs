@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use crate::master::Master;
 use crate::quorum::State;
 use crate::{
-    Ask, AskAnswer, Effect, Epoch, Hello, Message, NodeId, Position, PromiseAnswer, Quorum,
-    majority,
+    AskAnswer, Effect, Epoch, Hello, Message, NodeId, Position, PromiseAnswer, Quorum, majority,
 };
 
 /// Between two rounds of asking.
@@ -100,20 +99,15 @@ impl Quorum {
     }
 
     fn ask_all(&self, effects: &mut Vec<Effect>) {
-        let (Some(keeper), Some(own)) = (&self.keeper, self.own_member()) else {
+        // Without a znode of its own it could not stand.
+        let (Some(keeper), Some(_)) = (&self.keeper, self.own_member()) else {
             return;
-        };
-        let ask = Ask {
-            epoch: self.known.0.max(self.promised),
-            durable: self.log.last,
-            weight: self.config.weight,
-            rank: own.rank,
         };
         for member in &keeper.members {
             if member.node != self.config.node {
                 effects.push(Effect::Send {
                     to: member.node.clone(),
-                    message: Message::Ask(ask.clone()),
+                    message: Message::Ask,
                 });
             }
         }

@@ -28,7 +28,7 @@ pub use limits::Limits;
 pub use majority::majority;
 pub use master::ReplicaStatus;
 pub use member::{EpochRecord, Keeper, Member, NodeId};
-pub use message::{Appended, Ask, AskAnswer, Entries, Hello, Message, PromiseAnswer};
+pub use message::{Appended, AskAnswer, Entries, Hello, Message, PromiseAnswer};
 pub use position::{Epoch, EpochHistory, EpochStart, Position, Sequence};
 pub use quorum::{Config, Quorum};
 pub use sync::{Copy, SyncMode};

@@ -5,8 +5,9 @@ use crate::{Entry, Epoch, EpochHistory, NodeId, Position, Sequence};
 /// One message; the transport adds who sends it and refuses other clusters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// Would you promise? Changes nothing.
-    Ask(Ask),
+    /// Would you promise? Changes nothing. It carries no position: the answerer
+    /// tells its own, and the asker decides who stands.
+    Ask,
     /// The answer.
     AskAnswer(AskAnswer),
     /// Promise me this epoch, durably.
@@ -43,20 +44,7 @@ pub enum Message {
     },
 }
 
-/// Would you promise an epoch after this one?
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask {
-    /// The last epoch the asker knows.
-    pub epoch: Epoch,
-    /// Where its log ends: all of it is synced before a promise.
-    pub durable: Position,
-    /// Its weight.
-    pub weight: u32,
-    /// Its znode's number.
-    pub rank: i64,
-}
-
-/// The answer to [`Ask`].
+/// The answer to [`Message::Ask`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AskAnswer {
     /// `None`: it would promise.

@@ -261,7 +261,7 @@ impl Quorum {
 
     fn received(&mut self, from: NodeId, message: Message, effects: &mut Vec<Effect>) {
         match message {
-            Message::Ask(_) => self.asked(from, effects),
+            Message::Ask => self.asked(from, effects),
             Message::AskAnswer(answer) => self.ask_answered(from, answer, effects),
             Message::Promise { epoch } => self.promise_wanted(from, epoch, effects),
             Message::PromiseAnswer(answer) => self.promise_answered(from, &answer, effects),

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use crate::{
-    Appended, Ask, AskAnswer, Config, Effect, Entries, Entry, EpochHistory, EpochRecord,
-    EpochStart, Event, Hello, Keeper, Limits, Member, Message, NodeId, Position, PromiseAnswer,
-    Quorum, Recovered, Role, SyncMode,
+    Appended, AskAnswer, Config, Effect, Entries, Entry, EpochHistory, EpochRecord, EpochStart,
+    Event, Hello, Keeper, Limits, Member, Message, NodeId, Position, PromiseAnswer, Quorum,
+    Recovered, Role, SyncMode,
 };
 
 fn quorum(recovered: &Recovered) -> Quorum {
@@ -223,13 +223,7 @@ fn an_answer_counts_what_will_be_synced_before_the_promise() {
         stamp_ms: 0,
     };
     step(&mut node, received("a", Message::Entries(entries)), 30);
-    let ask = Ask {
-        epoch: crate::Epoch(1),
-        durable: Position::default(),
-        weight: 1,
-        rank: 3,
-    };
-    let effects = step(&mut node, received("c", Message::Ask(ask)), 40);
+    let effects = step(&mut node, received("c", Message::Ask), 40);
     assert!(effects.iter().any(|effect| {
         matches!(effect, Effect::Send { message: Message::AskAnswer(answer), .. } if answer.durable == Position::new(1, 1))
     }));

@@ -121,7 +121,7 @@ impl Promises {
                 }
                 Ok(())
             }
-            Message::Ask(_)
+            Message::Ask
             | Message::AskAnswer(_)
             | Message::Promise { .. }
             | Message::PromiseAnswer(_)

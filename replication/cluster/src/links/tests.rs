@@ -5,9 +5,7 @@ mod snapshots;
 use std::time::Duration;
 
 use bytes::Bytes;
-use replicamq_quorum::{
-    Appended, Ask, Entries, Entry, EpochHistory, EpochStart, Position, Sequence,
-};
+use replicamq_quorum::{Appended, Entries, Entry, EpochHistory, EpochStart, Position, Sequence};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -138,15 +136,6 @@ fn appended(sequence: u64) -> Message {
     })
 }
 
-fn ask() -> Message {
-    Message::Ask(Ask {
-        epoch: Epoch(3),
-        durable: Position::new(3, 12),
-        weight: 1,
-        rank: 4,
-    })
-}
-
 fn ask_answer() -> AskAnswer {
     AskAnswer {
         unwilling: None,
@@ -238,8 +227,8 @@ async fn entries_go_one_way_and_progress_the_other() {
 #[tokio::test]
 async fn questions_are_answered_without_a_stream() {
     let (mut a, mut b) = pair();
-    a.links.send(&b.id, ask());
-    assert_eq!(b.message("a").await, ask());
+    a.links.send(&b.id, Message::Ask);
+    assert_eq!(b.message("a").await, Message::Ask);
     b.links.send(&a.id, Message::AskAnswer(ask_answer()));
     assert_eq!(a.message("b").await, Message::AskAnswer(ask_answer()));
 
@@ -296,7 +285,7 @@ async fn a_dead_process_fails_fast() {
     a.links.follow(&NodeId::new("nobody"), &hello());
     a.unlinked("nobody").await;
     assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
-    a.links.send(&b.id, ask());
+    a.links.send(&b.id, Message::Ask);
     a.silent().await;
 }
 
@@ -389,7 +378,7 @@ async fn is_refused(mut a: Node, mut b: Node) {
     b.knows(&[("a", a.links.address())]);
     b.links.follow(&a.id, &hello());
     b.unlinked(a.id.clone().as_str()).await;
-    b.links.send(&a.id, ask());
+    b.links.send(&a.id, Message::Ask);
     b.silent().await;
     a.silent().await;
 }
@@ -447,7 +436,7 @@ async fn a_second_process_under_a_linked_name_is_refused() {
     copy.knows(&[("a", a.links.address())]);
     copy.links.follow(&a.id, &hello());
     copy.unlinked("a").await;
-    copy.links.send(&a.id, ask());
+    copy.links.send(&a.id, Message::Ask);
     copy.silent().await;
     a.links.send(&b.id, entries(13, 10));
     assert_eq!(b.message("a").await, entries(13, 10));
