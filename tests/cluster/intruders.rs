@@ -7,7 +7,7 @@ use std::path::Path;
 
 use replicamq_harness::cluster::Cluster;
 use replicamq_harness::load::Load;
-use replicamq_harness::process::Node;
+use replicamq_harness::process::{self, Node};
 
 #[test]
 fn a_node_with_a_wrong_token_stays_outside() {
@@ -24,6 +24,19 @@ fn a_node_with_a_wrong_token_stays_outside() {
         said.contains("set the same security_token on every node"),
         "{said}"
     );
+    // Who asks with a wrong one is no node, and is not called one.
+    let asked = process::command()
+        .args(["status", "--node", &master.admin.to_string()])
+        .args(["--security-token", "guessed"])
+        .output()
+        .expect("the binary can be run");
+    assert!(!asked.status.success(), "{asked:?}");
+    let told = String::from_utf8_lossy(&asked.stderr);
+    assert!(
+        told.contains("does not accept this security token"),
+        "{told}"
+    );
+    master.says("refused a status request with a wrong or missing security_token");
     load.goes_on(200);
     // With the right one it is let in again.
     cluster.nodes[replica].terminate();

@@ -53,7 +53,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         let address = resolve(&listen.bind).await?;
         let service = admin::Service::new(asking, config.security_token.clone());
         let token = config.security_token.as_ref().map(Secret::reveal);
-        tasks.spawn(admin::listen(address, service, TokenCheck::of(token)?)?);
+        tasks.spawn(admin::listen(address, service, TokenCheck::admin(token)?)?);
         tracing::info!(%address, "answering operators: replicamq status --node {address}");
     }
     let mut process = Process {

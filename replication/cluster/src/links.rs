@@ -30,7 +30,7 @@ use crate::quiet::Quiet;
 use crate::service::service;
 use crate::snapshot::{CheckpointSource, SnapshotSender, Snapshots};
 use crate::state::{Item, Master, Peer, Shared, State};
-use crate::token::{Token, TokenCheck};
+use crate::token::Token;
 
 /// Who this node is to the others, and where it listens.
 #[derive(Clone)]
@@ -176,11 +176,6 @@ impl Links {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// The guard of the replication service, for other services on the same port.
-    pub fn token_check(&self) -> TokenCheck {
-        TokenCheck::new(self.shared.token.clone())
     }
 
     /// Fetches snapshots; may be taken to another task.

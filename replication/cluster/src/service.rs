@@ -35,7 +35,7 @@ pub(crate) fn service(
     shared: Arc<Shared>,
     snapshots: SnapshotSender,
 ) -> InterceptedService<ReplicationServer<Service>, TokenCheck> {
-    let check = TokenCheck::new(shared.token.clone());
+    let check = TokenCheck::replication(shared.token.clone());
     let message_bytes_max = shared.config.message_bytes_max.max(CHUNK_MESSAGE_BYTES_MAX);
     let server = ReplicationServer::new(Service { shared, snapshots })
         .max_decoding_message_size(REQUEST_BYTES_MAX)
