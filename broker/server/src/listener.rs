@@ -3,6 +3,8 @@
 //! A reserved port is bound but does not listen: connections are refused, and
 //! no other process can take it.
 
+mod refused;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,10 +13,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use replicamq_core::ConnectionId;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::connection::{self, Settings};
 use crate::run::inbox::InboxSender;
+use refused::Refused;
 
 /// Connections that the system may hold ready for us.
 const BACKLOG: u32 = 1_024;
@@ -95,13 +98,14 @@ async fn accept(
 ) {
     let room = Arc::new(Semaphore::new(connections_max));
     let mut connections = JoinSet::new();
+    let mut refused = Refused::new(connections_max);
     loop {
         // Every arm only waits: a cancelled one lost nothing.
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-                        tracing::warn!(%peer, connections_max, "refused a client: connections_max is reached");
+                        refused.refuse(stream, peer);
                         continue;
                     };
                     connections.spawn(converse(stream, peer, permit, Arc::clone(&settings), inbox.clone()));
@@ -112,12 +116,15 @@ async fn accept(
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
-            Some(ended) = connections.join_next() => {
-                if let Err(error) = ended {
-                    tracing::error!("a connection ended badly: {error}");
-                }
-            }
+            Some(ended) = connections.join_next() => note(ended),
+            Some(ended) = refused.gone() => note(ended),
         }
+    }
+}
+
+fn note(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!("a connection ended badly: {error}");
     }
 }
 
