@@ -112,6 +112,8 @@ fn settings(config: &Config) -> Arc<Settings> {
             body_bytes_max: config.limits.frame_bytes_max,
             ..FrameLimits::default()
         },
+        connect_ms_max: u64::try_from(config.limits.connect_timeout.as_millis())
+            .expect("it is at most ten minutes"),
         ..SessionConfig::default()
     };
     Arc::new(Settings {

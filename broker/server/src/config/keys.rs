@@ -94,6 +94,8 @@ keys! {
         frame_bytes_max: Bytes, "REPLICAMQ_FRAME_BYTES_MAX", "BYTES";
         /// Client connections at a time [default: 10000]
         connections_max: u32, "REPLICAMQ_CONNECTIONS_MAX", "COUNT";
+        /// How long a client may take from its connection to its CONNECT frame [default: 30s]
+        connect_timeout: Interval, "REPLICAMQ_CONNECT_TIMEOUT", "TIME";
         /// The size of one log file [default: 64MiB]
         log_segment_bytes: Bytes, "REPLICAMQ_LOG_SEGMENT_BYTES", "BYTES";
         /// How much log is kept for nodes that were away; beyond it they take a snapshot [default: 1GiB]

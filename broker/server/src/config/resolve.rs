@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
@@ -19,6 +20,8 @@ const SECRET_BYTES_MAX: u64 = 4096;
 const LOG_SEGMENT_BYTES_MIN: u64 = 1 << 20;
 const FRAME_BYTES_MIN: u64 = 1 << 10;
 const FRAME_BYTES_MAX: u64 = 256 << 20;
+const CONNECT_TIMEOUT_MIN: Interval = Interval::from_ms(1_000);
+const CONNECT_TIMEOUT_MAX: Interval = Interval::from_ms(600_000);
 /// ZooKeeper's own bounds for the usual tick of two seconds are 4 s and 40 s.
 const ZK_SESSION_TIMEOUT_MIN: Interval = Interval::from_ms(500);
 
@@ -430,9 +433,30 @@ impl Resolver {
         Ok(Limits {
             frame_bytes_max: usize::try_from(frame).expect("it is at most 256 MiB"),
             connections_max: usize::try_from(connections).expect("a usize has 32 bits"),
+            connect_timeout: self.connect_timeout()?,
             log_segment_bytes: segment,
             log_retention_bytes: retention,
         })
+    }
+
+    fn connect_timeout(&mut self) -> Result<Duration, Refusal> {
+        let usual = || Interval::from_ms(30_000);
+        let timeout = *self.keys.connect_timeout.get_or_insert_with(usual);
+        let problem = if timeout < CONNECT_TIMEOUT_MIN {
+            "leaves a client on a slow line no time to connect"
+        } else if timeout > CONNECT_TIMEOUT_MAX {
+            "lets connections that say nothing keep others out for long"
+        } else {
+            return Ok(timeout.0);
+        };
+        Err(self
+            .refuse(
+                "connect_timeout",
+                format!("connect_timeout = {timeout} {problem}"),
+            )
+            .cure(&format!(
+                "use {CONNECT_TIMEOUT_MIN} to {CONNECT_TIMEOUT_MAX}"
+            )))
     }
 
     fn check_ports(&self, config: &Config) -> Result<(), Refusal> {

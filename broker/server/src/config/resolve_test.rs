@@ -204,10 +204,37 @@ fn weak_sync_modes_are_warned_of() {
 fn limits_that_cannot_work_are_refused() {
     assert!(refused("frame_bytes_max = 10").contains("1KiB to 256MiB"));
     assert!(refused("connections_max = 0").contains("lets nobody in"));
+    for (time, why) in [
+        ("0", "no time"),
+        ("999ms", "no time"),
+        ("601s", "keep others out"),
+        ("1h", "keep others out"),
+    ] {
+        let said = refused(&format!("connect_timeout = \"{time}\""));
+        assert!(
+            said.contains(why) && said.contains("use 1s to 10m"),
+            "{said}"
+        );
+    }
     assert!(refused("log_segment_bytes = \"1KiB\"").contains("is too small"));
     assert!(refused("log_retention_bytes = \"1MiB\"").contains("less than one log file"));
     assert!(refused("log = \"replicamq=loud\"").contains("is not a log filter"));
     assert!(refused("advertise_stomp = \"0.0.0.0:61613\"").contains("nobody can connect to"));
+}
+
+#[test]
+fn a_client_has_half_a_minute_to_connect_or_as_long_as_is_said() {
+    let timeout = |toml| resolved(toml).unwrap().config.limits.connect_timeout;
+    assert_eq!(timeout(""), Duration::from_secs(30));
+    assert_eq!(timeout("connect_timeout = \"1s\""), Duration::from_secs(1));
+    assert_eq!(
+        timeout("connect_timeout = 2500"),
+        Duration::from_millis(2_500)
+    );
+    assert_eq!(
+        timeout("connect_timeout = \"10m\""),
+        Duration::from_mins(10)
+    );
 }
 
 #[test]

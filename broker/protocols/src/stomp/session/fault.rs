@@ -144,7 +144,7 @@ pub enum Fault {
         cure: &'static str,
     },
     /// No CONNECT came.
-    #[error("no CONNECT within {limit_ms} ms")]
+    #[error("no CONNECT within {limit_ms} ms, the connect_timeout of this broker")]
     ConnectTimeout {
         /// [`super::SessionConfig::connect_ms_max`].
         limit_ms: u64,
