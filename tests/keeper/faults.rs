@@ -1,13 +1,16 @@
 //! ZooKeeper goes and comes back, and processes die without a word.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use replicamq_cluster::{MembershipConfig, MembershipEvent, RefusedMembership, Standing};
 use replicamq_harness::zookeeper::ZooKeeper;
 use replicamq_quorum::Epoch;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
 use zookeeper_client as zk;
 
-use crate::node::{Node, client, config, json, names, rank};
+use crate::node::{Node, PATIENCE, client, config, json, names, rank};
 
 #[tokio::test]
 async fn a_node_waits_for_a_zookeeper_that_is_not_there_yet() {
@@ -33,16 +36,45 @@ async fn a_short_absence_of_zookeeper_keeps_the_session() {
     assert_eq!(node.keeper(|_| true).await, before);
 }
 
+/// Stands in for a ZooKeeper that is away, until clients with each of these session
+/// timeouts have asked for a new session.
+async fn sessions_are_given_up(address: &str, timeouts_ms: &[u64]) {
+    let stand_in = TcpListener::bind(address).await.unwrap();
+    let mut kept: BTreeSet<u64> = timeouts_ms.iter().copied().collect();
+    let given_up = async {
+        while !kept.is_empty() {
+            let (mut stream, _) = stand_in.accept().await.unwrap();
+            // Length, protocol and last transaction; then the timeout and the session.
+            let mut request = [0; 28];
+            if stream.read_exact(&mut request).await.is_err() {
+                // Its session ended before it had said anything.
+                continue;
+            }
+            let timeout_ms = u32::from_be_bytes(request[16..20].try_into().unwrap());
+            if request[20..] == [0; 8] {
+                kept.remove(&u64::from(timeout_ms));
+            }
+        }
+    };
+    let given_up = tokio::time::timeout(PATIENCE, given_up);
+    given_up.await.expect("sessions end without ZooKeeper");
+}
+
 #[tokio::test]
 async fn after_its_session_a_node_registers_anew_and_watches_again() {
     let mut zookeeper = ZooKeeper::start().unwrap();
-    let mut a = Node::start(config(&zookeeper.address, "a"));
-    let mut b = Node::start(config(&zookeeper.address, "b"));
+    let timeouts_ms = [2_000, 2_001];
+    let node = |name, timeout_ms| {
+        Node::start(MembershipConfig {
+            session_timeout: Duration::from_millis(timeout_ms),
+            ..config(&zookeeper.address, name)
+        })
+    };
+    let mut a = node("a", timeouts_ms[0]);
+    let mut b = node("b", timeouts_ms[1]);
     let before = a.keeper(|keeper| keeper.members.len() == 2).await;
     zookeeper.stop();
-    a.lost().await;
-    // Longer than both keep their sessions.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    sessions_are_given_up(&zookeeper.address, &timeouts_ms).await;
     zookeeper.start_again().unwrap();
     let newer = |keeper: &replicamq_quorum::Keeper| {
         names(keeper) == ["a", "b"]

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use zookeeper_client as zk;
 
 /// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Node {
     pub(crate) membership: Membership,
