@@ -61,6 +61,10 @@ test: deps test-rust test-clients test-deploy ## everything that a change must p
 test-rust: build ## the crates' own tests, the simulator, the real processes
 	cargo test --release --locked --workspace
 
+.PHONY: sim
+sim: ## a simulated cluster under faults: SEEDS=n [FROM=m] runs many, SEED=17 shows one ([LINES=n] its end)
+	@cargo sim --locked -- --exact every_seed_keeps_the_promises
+
 .PHONY: test-clients
 test-clients: ## stomp.py, a client that is not ours, against a real cluster
 	$(PYTHON) -m pytest -p no:cacheprovider tests/stomp_py

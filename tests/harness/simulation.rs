@@ -79,6 +79,12 @@ pub fn report(seed: u64, lines_max: usize) -> String {
         None => writeln!(report, "\nseed {seed} holds"),
     }
     .expect("a string takes all");
-    writeln!(report, "see it again: SEED={seed} cargo sim").expect("a string takes all");
+    writeln!(report, "{}", replay(seed)).expect("a string takes all");
     report
+}
+
+/// What to type to see a seed's whole history.
+#[must_use]
+pub fn replay(seed: u64) -> String {
+    format!("see it again: make sim SEED={seed}")
 }

@@ -1,14 +1,16 @@
 //! A cluster under faults, from one seed: nothing acknowledged is lost, nobody
 //! commits beside the master, and all is well again when the faults stop.
 //!
-//! `cargo sim` runs a bounded batch; `SEEDS=100000 cargo sim` more of them,
-//! `FROM=5000` from another one on; `SEED=17 cargo sim` shows one seed's history.
+//! `cargo sim` runs a bounded batch; `make sim SEEDS=100000` more of them,
+//! `FROM=5000` from another one on; `make sim SEED=17` shows one seed's history.
 
 use std::env;
 use std::io::{self, Write as _};
+use std::time::Duration;
 
 use replicamq_harness::plan::Fault;
-use replicamq_harness::simulation::{Outcome, drill, report, simulate};
+use replicamq_harness::simulation::{Outcome, drill, replay, report, simulate};
+use replicamq_harness::wait::Since;
 
 /// As many as take a few seconds.
 const SEEDS: u64 = 400;
@@ -17,7 +19,7 @@ const FAILURES_MAX: usize = 20;
 /// Lines of history that a failure shows.
 const LINES: usize = 150;
 /// A batch tells how far it is, this often.
-const PROGRESS_EVERY: u64 = 2_000;
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 fn number(name: &str) -> Option<u64> {
     let value = env::var(name).ok()?;
@@ -50,6 +52,11 @@ fn a_healthy_master_is_not_disturbed() {
             assert_eq!(outcome.figures.masters, 1, "drill {seed} of {fault:?}");
         }
     }
+}
+
+#[test]
+fn a_report_says_how_to_see_the_seed_again() {
+    assert!(report(3, 1).ends_with("\nsee it again: make sim SEED=3\n"));
 }
 
 /// Of drills on ordinary machines, several faults each: the longest outages.
@@ -98,14 +105,17 @@ fn every_seed_keeps_the_promises() {
     }
     let first = number("FROM").unwrap_or(0);
     let seeds = number("SEEDS").unwrap_or(SEEDS);
+    assert!(seeds > 0, "SEEDS is at least 1");
     let mut batch = Batch::default();
+    let mut told = Since::now();
     for seed in first..first + seeds {
         batch.add(&simulate(seed, false));
         if batch.failed.len() >= FAILURES_MAX {
             break;
         }
-        if (seed + 1 - first).is_multiple_of(PROGRESS_EVERY) {
-            tell(&batch.to_string());
+        if told.elapsed() >= PROGRESS_EVERY {
+            told = Since::now();
+            tell(&format!("of {seeds} seeds from {first} on, {batch}"));
         }
     }
     tell(&batch.to_string());
@@ -148,8 +158,11 @@ impl Batch {
         if let Some(violation) = &outcome.violation {
             self.failed.push(outcome.seed);
             tell(&format!(
-                "seed {} broke \"{}\": {}",
-                outcome.seed, violation.checker, violation.text
+                "seed {} broke \"{}\": {}\n{}",
+                outcome.seed,
+                violation.checker,
+                violation.text,
+                replay(outcome.seed)
             ));
         }
     }
