@@ -42,7 +42,7 @@ keys! {
         node: NodeName, "REPLICAMQ_NODE", "NAME";
         /// Where messages are kept [default: replicamq/NODE in $XDG_DATA_HOME, that is ~/.local/share]
         directory: PathBuf, "REPLICAMQ_DIRECTORY", "DIR";
-        /// Which messages are logged: a level, or target=level pairs [default: info]
+        /// Which messages are logged: a level, or target=level pairs [default: info,zookeeper_client=error]
         log: String, "REPLICAMQ_LOG", "FILTER";
         /// How log lines look: text or json [default: text]
         log_format: LogFormat, "REPLICAMQ_LOG_FORMAT", "FORMAT";

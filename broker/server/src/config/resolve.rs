@@ -22,6 +22,9 @@ const FRAME_BYTES_MIN: u64 = 1 << 10;
 const FRAME_BYTES_MAX: u64 = 256 << 20;
 const CONNECT_TIMEOUT_MIN: Interval = Interval::from_ms(1_000);
 const CONNECT_TIMEOUT_MAX: Interval = Interval::from_ms(600_000);
+/// The ZooKeeper client tells of every attempt to connect, at several levels; what an
+/// operator should know of the connection, `membership` says once.
+const LOG: &str = "info,zookeeper_client=error";
 /// ZooKeeper's own bounds for the usual tick of two seconds are 4 s and 40 s.
 const ZK_SESSION_TIMEOUT_MIN: Interval = Interval::from_ms(500);
 
@@ -97,11 +100,7 @@ impl Resolver {
         };
         let intervals = self.intervals(cluster.is_some())?;
         let limits = self.limits()?;
-        let log = self
-            .keys
-            .log
-            .get_or_insert_with(|| "info".to_owned())
-            .clone();
+        let log = self.keys.log.get_or_insert_with(|| LOG.to_owned()).clone();
         if let Err(error) = EnvFilter::try_new(&log) {
             return Err(self
                 .refuse("log", format!("`{log}` is not a log filter: {error}"))

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use tracing::Level;
+
 use super::*;
 use crate::config::origin::Line;
 
@@ -234,6 +236,31 @@ fn a_client_has_half_a_minute_to_connect_or_as_long_as_is_said() {
     assert_eq!(
         timeout("connect_timeout = \"10m\""),
         Duration::from_mins(10)
+    );
+}
+
+/// Whether our own lines, and the ZooKeeper client's, are logged at info and at error.
+fn logged(toml: &str) -> [bool; 4] {
+    let filter = EnvFilter::try_new(resolved(toml).unwrap().config.log).unwrap();
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        [
+            tracing::enabled!(target: "replicamq_cluster::membership", Level::INFO),
+            tracing::enabled!(target: "replicamq_cluster::membership", Level::ERROR),
+            tracing::enabled!(target: "zookeeper_client::session", Level::INFO),
+            tracing::enabled!(target: "zookeeper_client::session", Level::ERROR),
+        ]
+    })
+}
+
+#[test]
+fn the_zookeeper_client_is_quiet_unless_a_filter_says_otherwise() {
+    assert_eq!(logged(""), [true, true, false, true]);
+    assert_eq!(logged("log = \"info\""), [true; 4]);
+    assert_eq!(logged("log = \"error\""), [false, true, false, true]);
+    assert_eq!(
+        logged("log = \"off,zookeeper_client=info\""),
+        [false, false, true, true]
     );
 }
 
