@@ -28,7 +28,7 @@ use crate::lock::{self, Lock};
 use crate::log::{Floor, Log, LogOptions};
 use crate::options::SEGMENT_BYTES_MIN;
 use crate::sealed::{self, Fields, Loaded};
-use crate::table::{Table, TableError};
+use crate::table::Table;
 use crate::{ClusterError, DiskError, OpenError, Options, SyncMode, files};
 
 const CURRENT_KIND: &str = "current";
@@ -425,12 +425,9 @@ fn make_generation(path: &Path, options: &Options) -> Result<(), OpenError> {
     )?);
     let store = path.join(STORE);
     let made = Table::create(&store, options, &floor);
-    made.map_err(|error| {
-        let (TableError::Damaged(reason) | TableError::Failed(reason)) = error;
-        OpenError::Store {
-            path: store,
-            reason,
-        }
+    made.map_err(|error| OpenError::Store {
+        path: store,
+        reason: error.into_reason(),
     })?;
     files::sync_directory(path)?;
     Ok(())

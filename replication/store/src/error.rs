@@ -30,25 +30,53 @@ impl fmt::Display for At {
     }
 }
 
-fn cure(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "free space on its file system, then start the node again"
+fn cure(error: &io::Error) -> String {
+    let kind = error.kind();
+    match remedy(kind) {
+        Some(remedy) => format!("{remedy}, then start the node again"),
+        None if kind == io::ErrorKind::NotFound => {
+            "if the disk is mounted, the file was removed: restore it, or start with an empty directory".to_owned()
         }
-        io::ErrorKind::FileTooLarge => {
-            "raise the file size limit of the process (ulimit -f, LimitFSIZE=), then start the node again"
-        }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "make it readable and writable for the user that runs the node, or choose another directory"
-        }
-        io::ErrorKind::NotFound => {
-            "if the disk is mounted, the file was removed: restore it, or start with an empty directory"
-        }
-        io::ErrorKind::CrossesDevices => "put both on one file system",
-        _ => {
-            "check the disk (dmesg, smartctl); replace a bad one and start with an empty directory: the master fills it"
+        None => {
+            "check the disk (dmesg, smartctl); replace a bad one and start with an empty directory: the master fills it".to_owned()
         }
     }
+}
+
+/// What an operator can do at once, where the system says what is the matter.
+fn remedy(kind: io::ErrorKind) -> Option<&'static str> {
+    match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some("free space on its file system")
+        }
+        io::ErrorKind::FileTooLarge => {
+            Some("raise the file size limit of the process (ulimit -f, LimitFSIZE=)")
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Some(
+            "make it readable and writable for the user that runs the node, or choose another directory",
+        ),
+        io::ErrorKind::CrossesDevices => Some("put both on one file system"),
+        _ => None,
+    }
+}
+
+/// RocksDB hands on the system's words, not its numbers.
+const SYSTEM_WORDS: [(&str, io::ErrorKind); 7] = [
+    ("No space left on device", io::ErrorKind::StorageFull),
+    ("Disk quota exceeded", io::ErrorKind::QuotaExceeded),
+    ("File too large", io::ErrorKind::FileTooLarge),
+    ("Permission denied", io::ErrorKind::PermissionDenied),
+    ("Operation not permitted", io::ErrorKind::PermissionDenied),
+    ("Read-only file system", io::ErrorKind::ReadOnlyFilesystem),
+    ("Invalid cross-device link", io::ErrorKind::CrossesDevices),
+];
+
+/// The same for what RocksDB said.
+fn remedy_in(reason: &str) -> Option<&'static str> {
+    let said = SYSTEM_WORDS
+        .iter()
+        .find(|(words, _)| reason.contains(words));
+    said.and_then(|(_, kind)| remedy(*kind))
 }
 
 /// Attaches what was tried to an [`io::Result`].
@@ -95,7 +123,7 @@ pub enum FatalError {
         sequence: Sequence,
     },
     /// RocksDB failed.
-    #[error("cannot {operation} the store in {}: {reason}; free space if the disk is full, check the disk otherwise (dmesg, smartctl), then start the node again", .path.display())]
+    #[error("cannot {operation} the store in {}: {reason}; {}, then start the node again", .path.display(), remedy_in(.reason).unwrap_or("check the disk (dmesg, smartctl)"))]
     Store {
         /// What was tried, as a verb.
         operation: &'static str,
@@ -209,7 +237,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// RocksDB does not open, for a reason other than damage.
-    #[error("cannot open the store in {}: {reason}; see the reason, then start the node again", .path.display())]
+    #[error("cannot open the store in {}: {reason}; {}, then start the node again", .path.display(), remedy_in(.reason).unwrap_or("see the reason"))]
     Store {
         /// Its directory.
         path: PathBuf,
@@ -245,6 +273,27 @@ pub enum ClusterError {
     IdInvalid {
         /// As given.
         cluster: String,
+    },
+}
+
+/// Why no checkpoint was made. The store is as it was, and the node goes on.
+#[derive(Debug, Error)]
+pub enum CheckpointError {
+    /// The system refused what a checkpoint needs.
+    #[error("cannot make a checkpoint in {}: {reason}; {}", .directory.display(), remedy_in(.reason).unwrap_or("see that the disk is mounted and that nobody but the node changes its directory"))]
+    Refused {
+        /// Where it was to be.
+        directory: PathBuf,
+        /// What RocksDB or the system said.
+        reason: String,
+    },
+    /// The store's own files are damaged or missing.
+    #[error("the store in {} is damaged: {reason}; stop this node so that another one leads, then start it again: it will be refilled by the master", .path.display())]
+    StoreDamaged {
+        /// Its directory.
+        path: PathBuf,
+        /// What RocksDB said.
+        reason: String,
     },
 }
 
@@ -287,6 +336,51 @@ mod tests {
             "free space",
         ] {
             assert!(text.contains(part), "{text}");
+        }
+    }
+
+    /// As RocksDB words them.
+    #[test]
+    fn what_rocksdb_says_of_the_system_leads_to_the_cure() {
+        let cures = [
+            (
+                "IO error: No space left on device: While appending to file: /data/store/000012.sst: No space left on device",
+                "; free space on its file system",
+            ),
+            (
+                "IO error: While open a file for appending: /data/outgoing/0.tmp/MANIFEST-000005: Permission denied",
+                "; make it readable and writable",
+            ),
+            (
+                "IO error: While mkdir: /data/outgoing/0.tmp: Read-only file system",
+                "; make it readable and writable",
+            ),
+            (
+                "IO error: While appending to file: /data/x: File too large",
+                "; raise the file size limit",
+            ),
+            ("IO error: While fsync: /data/x: Input/output error", "; "),
+        ];
+        for (reason, cure) in cures {
+            let (path, reason) = (PathBuf::from("/data/outgoing/0"), reason.to_owned());
+            let refused = CheckpointError::Refused {
+                directory: path.clone(),
+                reason: reason.clone(),
+            };
+            let fatal = FatalError::Store {
+                operation: "write to",
+                path: path.clone(),
+                reason: reason.clone(),
+            };
+            let open = OpenError::Store { path, reason };
+            assert!(refused.to_string().contains(cure), "{refused}");
+            assert!(!refused.to_string().contains("damaged"), "{refused}");
+            for text in [fatal.to_string(), open.to_string()] {
+                assert!(
+                    text.contains(cure) && text.ends_with(", then start the node again"),
+                    "{text}"
+                );
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use replicamq_quorum::Position;
 
 use crate::directory::Locked;
 use crate::log::Floor;
-use crate::table::{Table, TableError};
+use crate::table::Table;
 use crate::{CheckpointInfo, InstallError, OpenError};
 
 /// Puts the checkpoint in `staging` in place of log and store, which must be
@@ -32,10 +32,7 @@ pub fn install(
         staging: staging.to_owned(),
         reason,
     };
-    let found = Table::inspect(staging).map_err(|error| {
-        let (TableError::Damaged(reason) | TableError::Failed(reason)) = error;
-        differs(reason)
-    })?;
+    let found = Table::inspect(staging).map_err(|error| differs(error.into_reason()))?;
     if found.applied != info.applied || found.history != info.history {
         return Err(differs(format!(
             "it holds entries up to {}, not {}",

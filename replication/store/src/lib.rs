@@ -31,7 +31,7 @@ mod writer;
 
 pub use damage::Damage;
 pub use directory::staging_directory;
-pub use error::{ClusterError, DiskError, FatalError, InstallError, OpenError};
+pub use error::{CheckpointError, ClusterError, DiskError, FatalError, InstallError, OpenError};
 pub use event::{Load, ReadLog, StoreEvent};
 pub use holds::LogHold;
 pub use identity::Identity;

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,8 +21,8 @@ use crate::reader::Reader;
 use crate::table::{Table, TableError};
 use crate::writer::{self, Writer};
 use crate::{
-    COMMANDS_MAX, ClusterError, Damage, DiskError, FatalError, Identity, Load, OpenError, Options,
-    ReadLog, StoreEvent,
+    COMMANDS_MAX, CheckpointError, ClusterError, Damage, DiskError, Identity, Load, OpenError,
+    Options, ReadLog, StoreEvent,
 };
 
 /// Takes what the threads report, on their threads: it must not block for long.
@@ -303,23 +304,12 @@ impl Store {
 
     /// Links the store's files into `directory`, which must not exist and must
     /// be on the same file system. Takes as long as a flush; blocks nobody else.
-    pub fn checkpoint(&self, directory: &Path) -> Result<CheckpointInfo, FatalError> {
-        self.table.checkpoint(directory)?;
-        let floor = Table::inspect(directory).map_err(|error| {
-            let (TableError::Damaged(reason) | TableError::Failed(reason)) = error;
-            FatalError::Store {
-                operation: "read back a checkpoint of",
-                path: directory.to_owned(),
-                reason,
-            }
+    pub fn checkpoint(&self, directory: &Path) -> Result<CheckpointInfo, CheckpointError> {
+        let floor = self.table.checkpoint(directory)?;
+        let files = list(directory).map_err(|error| CheckpointError::Refused {
+            directory: directory.to_owned(),
+            reason: error.to_string(),
         })?;
-        let mut files = Vec::new();
-        for entry in fs::read_dir(directory).context("list", directory)? {
-            let entry = entry.context("list", directory)?;
-            let size = entry.metadata().context("read", &entry.path())?.len();
-            files.push((entry.file_name().to_string_lossy().into_owned(), size));
-        }
-        files.sort_unstable();
         Ok(CheckpointInfo {
             applied: floor.applied,
             history: floor.history,
@@ -362,6 +352,18 @@ impl fmt::Debug for Store {
     }
 }
 
+/// The files in a flat directory, by name and size.
+fn list(directory: &Path) -> io::Result<Vec<(String, u64)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        files.push((name, entry.metadata()?.len()));
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
 /// A thread that is gone has said why.
 fn send<C>(queue: &SyncSender<C>, command: C) {
     drop(queue.send(command));
@@ -378,7 +380,7 @@ fn open_table(
     match opened {
         Ok(table) => Ok(table),
         Err(TableError::Failed(reason)) => Err(OpenError::Store { path, reason }),
-        Err(TableError::Damaged(reason)) => {
+        Err(TableError::Damaged(reason) | TableError::Missing(reason)) => {
             damage.get_or_insert(Damage::Store { path, reason });
             directory.replace_damaged(options)?;
             Table::open(&directory.table_path(), options)
@@ -388,10 +390,9 @@ fn open_table(
 }
 
 fn store_error(directory: &Directory, error: TableError) -> OpenError {
-    let (TableError::Damaged(reason) | TableError::Failed(reason)) = error;
     OpenError::Store {
         path: directory.table_path(),
-        reason,
+        reason: error.into_reason(),
     }
 }
 

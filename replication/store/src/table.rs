@@ -14,7 +14,7 @@ use rocksdb::{
 };
 
 use crate::log::Floor;
-use crate::{FatalError, Load, Options};
+use crate::{CheckpointError, FatalError, Load, Options};
 
 const META: &str = "meta";
 const APPLIED_KEY: &[u8] = b"applied";
@@ -44,10 +44,20 @@ pub(crate) struct Table {
 
 /// Why a store does not open.
 pub(crate) enum TableError {
-    /// Its files are damaged or missing.
+    /// Its files are damaged.
     Damaged(String),
+    /// One of its files is not there.
+    Missing(String),
     /// Anything else.
     Failed(String),
+}
+
+impl TableError {
+    /// What RocksDB said.
+    pub(crate) fn into_reason(self) -> String {
+        let (Self::Damaged(reason) | Self::Missing(reason) | Self::Failed(reason)) = self;
+        reason
+    }
 }
 
 /// Changes on their way into the store.
@@ -133,10 +143,12 @@ impl Table {
         options.set_read_tier(ReadTier::Persisted);
         match floor(&self.db, self.meta(), &options) {
             Ok(floor) => Ok(floor.applied.sequence),
-            Err(TableError::Damaged(reason)) => Err(FatalError::StoreDamaged {
-                path: self.path.clone(),
-                reason,
-            }),
+            Err(TableError::Damaged(reason) | TableError::Missing(reason)) => {
+                Err(FatalError::StoreDamaged {
+                    path: self.path.clone(),
+                    reason,
+                })
+            }
             Err(TableError::Failed(reason)) => Err(FatalError::Store {
                 operation: "read",
                 path: self.path.clone(),
@@ -207,11 +219,29 @@ impl Table {
         Ok((pairs, more))
     }
 
-    /// Links its files into a new directory, as of one position.
-    pub(crate) fn checkpoint(&self, directory: &Path) -> Result<(), FatalError> {
+    /// Links its files into a new directory, as of one position; what that holds.
+    pub(crate) fn checkpoint(&self, directory: &Path) -> Result<Floor, CheckpointError> {
         Checkpoint::new(&self.db)
             .and_then(|checkpoint| checkpoint.create_checkpoint(directory))
-            .map_err(|error| self.fatal("make a checkpoint of", error))
+            .map_err(sort)
+            .and_then(|()| Self::inspect(directory))
+            .map_err(|error| self.no_checkpoint(directory, error))
+    }
+
+    /// What is missing where the checkpoint was to be is no damage of the store.
+    fn no_checkpoint(&self, directory: &Path, error: TableError) -> CheckpointError {
+        let path = self.path.clone();
+        let ours = format!("{}/", path.display());
+        match error {
+            TableError::Damaged(reason) => CheckpointError::StoreDamaged { path, reason },
+            TableError::Missing(reason) if reason.contains(&ours) => {
+                CheckpointError::StoreDamaged { path, reason }
+            }
+            TableError::Missing(reason) | TableError::Failed(reason) => {
+                let directory = directory.to_owned();
+                CheckpointError::Refused { directory, reason }
+            }
+        }
     }
 
     /// The size of its files.
@@ -230,7 +260,9 @@ impl Table {
     fn fatal(&self, operation: &'static str, error: rocksdb::Error) -> FatalError {
         let path = self.path.clone();
         match sort(error) {
-            TableError::Damaged(reason) => FatalError::StoreDamaged { path, reason },
+            TableError::Damaged(reason) | TableError::Missing(reason) => {
+                FatalError::StoreDamaged { path, reason }
+            }
             TableError::Failed(reason) => FatalError::Store {
                 operation,
                 path,
@@ -323,11 +355,11 @@ fn no_meta() -> TableError {
 
 /// RocksDB has one error for all; its kind and text tell damage from the rest.
 fn sort(error: rocksdb::Error) -> TableError {
-    let missing = error.as_ref().contains("No such file")
-        || error.as_ref().contains("does not exist")
-        || error.as_ref().contains("Column families not opened");
-    if error.kind() == ErrorKind::Corruption || missing {
+    let says = |words| error.as_ref().contains(words);
+    if error.kind() == ErrorKind::Corruption || says("Column families not opened") {
         TableError::Damaged(error.into_string())
+    } else if says("No such file") || says("does not exist") {
+        TableError::Missing(error.into_string())
     } else {
         TableError::Failed(error.into_string())
     }

@@ -316,7 +316,10 @@ struct Outgoing(PathBuf);
 impl Drop for Outgoing {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0)
-            && error.kind() != io::ErrorKind::NotFound
+            && !matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            )
         {
             tracing::warn!(directory = %self.0.display(), "cannot remove a checkpoint: {error}");
         }

@@ -62,7 +62,13 @@ impl SnapshotSender {
         let checkpoint = tokio::task::spawn_blocking(move || source(&replica, epoch))
             .await
             .map_err(|_| Status::unavailable("the node is stopping"))?
-            .map_err(Status::failed_precondition)?;
+            .map_err(|why| {
+                // The receiver asks again and again, and the reason has numbers in it.
+                if shared.quiet.allows(&format!("no checkpoint for {to}")) {
+                    tracing::error!(%to, "a checkpoint is wanted and cannot be made: {why}");
+                }
+                Status::failed_precondition(why)
+            })?;
         let unreadable =
             |error| Status::internal(format!("the checkpoint cannot be listed: {error}"));
         let manifest = SnapshotManifest {

@@ -1,7 +1,7 @@
 //! The threads together, on a real directory.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use prost::Message as _;
 use replicamq_proto::store::v1::{Batch, DeleteRange, Op, Put, op::Kind};
 
 use super::*;
-use crate::SyncMode;
+use crate::{FatalError, SyncMode};
 
 mod damage;
 mod install;

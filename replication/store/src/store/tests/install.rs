@@ -1,7 +1,7 @@
 //! Checkpoints, and putting one in place.
 
 use super::*;
-use crate::{InstallError, install, staging_directory};
+use crate::{CheckpointError, InstallError, install, staging_directory};
 
 /// A filled store, and a checkpoint of it in the staging directory of another.
 fn staged(target: &Path) -> CheckpointInfo {
@@ -22,6 +22,55 @@ fn staged(target: &Path) -> CheckpointInfo {
         assert_eq!(copied, *size);
     }
     info
+}
+
+/// The store is whole, and the operator is not sent to look after it.
+#[test]
+fn a_checkpoint_that_the_system_refuses_is_told_as_what_it_is() {
+    let source = tempfile::tempdir().unwrap();
+    let rig = open(source.path());
+    rig.commit(puts(2, 1, 30));
+    let file = source.path().join("file");
+    fs::write(&file, "in the way").unwrap();
+    let places = [
+        (source.path().join("gone/0"), "No such file or directory"),
+        (file.join("0"), "Not a directory"),
+        // Where nobody may write, whoever runs the test.
+        (
+            PathBuf::from("/sys/replicamq"),
+            "make it readable and writable",
+        ),
+    ];
+    for (place, why) in places {
+        let refused = rig.store.checkpoint(&place).unwrap_err();
+        let text = refused.to_string();
+        assert!(matches!(refused, CheckpointError::Refused { .. }), "{text}");
+        assert!(text.contains(why), "{text}");
+        assert!(text.contains(place.to_str().unwrap()), "{text}");
+        assert!(!text.contains("damaged"), "{text}");
+    }
+    rig.commit(puts(2, 31, 50));
+    let info = rig.store.checkpoint(&source.path().join("outgoing"));
+    assert_eq!(info.unwrap().applied, Position::new(2, 50));
+}
+
+#[test]
+fn a_checkpoint_of_a_store_that_lost_a_file_tells_of_the_damage() {
+    let source = tempfile::tempdir().unwrap();
+    let rig = open(source.path());
+    rig.commit(puts(2, 1, 30));
+    rig.store.checkpoint(&source.path().join("0")).unwrap();
+    for entry in fs::read_dir(rig.store.directory.table_path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "sst") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let damaged = rig.store.checkpoint(&source.path().join("1")).unwrap_err();
+    assert!(
+        matches!(damaged, CheckpointError::StoreDamaged { .. }),
+        "{damaged}"
+    );
 }
 
 fn old_store(directory: &Path) {

@@ -72,7 +72,7 @@ fn write_until_killed(directory: &Path) {
         rig.store.append(entries.clone());
         rig.wait_logged(last);
         // To the parent, which kills this process when it has seen enough.
-        writeln!(std::io::stdout(), "{last}").unwrap();
+        writeln!(io::stdout(), "{last}").unwrap();
         rig.store.apply(entries);
     }
 }
