@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use replicamq_harness::cluster::{Cluster, free_address};
+use replicamq_harness::cluster::{Cluster, free_address, local_status};
 use replicamq_harness::load::{self, Load};
 use replicamq_harness::process::{self, Node};
 use replicamq_harness::wait;
@@ -176,6 +176,39 @@ fn a_directory_that_cannot_be_written_is_named_with_the_cure() {
         "{said}"
     );
     drop(disk);
+}
+
+#[test]
+fn a_master_that_can_make_no_checkpoint_says_why_and_is_asked_ever_more_rarely() {
+    let mut cluster = Cluster::start();
+    let load = Load::start(&cluster.addresses(), "/queue/beside-no-checkpoint");
+    load.goes_on(100);
+    let [wiped, _] = cluster.replicas();
+    cluster.nodes[wiped].kill();
+    fs::remove_dir_all(&cluster.nodes[wiped].directory).unwrap();
+    let outgoing = cluster.nodes[cluster.master()].directory.join("outgoing");
+    fs::remove_dir(&outgoing).unwrap();
+    fs::write(&outgoing, "in the way").unwrap();
+
+    cluster.nodes[wiped].start(&[]);
+    let failed = "no checkpoint could be fetched";
+    let said = cluster.nodes[wiped].says(failed);
+    assert!(said.contains("Not a directory"), "{said}");
+    assert!(said.contains(outgoing.to_str().unwrap()), "{said}");
+    assert!(!said.contains("damaged"), "{said}");
+    let elections = || Some(local_status(cluster.nodes[wiped].admin)?["elections"].clone());
+    let before = wait::until("the node tells of its elections", elections);
+    cluster.nodes[wiped].says("attempts=4");
+    let log = cluster.nodes[wiped].log();
+    assert_eq!(log.matches(failed).count(), 3, "{log}");
+    assert_eq!(log.matches("fetching a checkpoint").count(), 1, "{log}");
+    let after = wait::until("the node tells of its elections", elections);
+    assert_eq!(after, before, "the master was there all the time");
+
+    fs::remove_file(&outgoing).unwrap();
+    fs::create_dir(&outgoing).unwrap();
+    cluster.complete();
+    load.nothing_is_lost();
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! A process lives several lives: when a checkpoint replaces the store, all
 //! that was built on the old one is taken down and built anew.
 
+mod attempts;
 mod clients;
 mod engine;
 pub(crate) mod inbox;

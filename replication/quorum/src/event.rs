@@ -178,9 +178,9 @@ pub enum Effect {
         bytes_max: usize,
     },
     /// Fetch a checkpoint from this master, put it in place of the store and start again.
+    /// If it cannot be had, it is tried again for as long as the stream to the master lives.
     /// Abandoned by the next `Install`, `Follow` or `Unfollow`: what was appended
-    /// and answered after it must not be replaced by something older. If it
-    /// cannot be had, that is an [`Event::Unlinked`].
+    /// and answered after it must not be replaced by something older.
     Install {
         /// From whom.
         master: NodeId,

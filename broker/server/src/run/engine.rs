@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::{self, Asked, Board};
 use crate::clock;
+use crate::run::attempts::Attempts;
 use crate::run::clients::Clients;
 use crate::run::inbox::Input;
 use crate::run::network::{Happened, Network};
@@ -52,7 +53,9 @@ pub(crate) struct Engine {
     pub(crate) clients: Clients,
     pub(crate) board: Board,
     pub(crate) tick: Duration,
+    /// At most one: the fetch of a checkpoint, or the pause before the next attempt.
     pub(crate) fetching: JoinSet<Fetched>,
+    pub(super) attempts: Attempts,
     pub(crate) effects: Vec<Effect>,
 }
 
@@ -212,10 +215,16 @@ impl Engine {
                 })
             }
             Err(error) => {
-                tracing::warn!("no checkpoint could be fetched: {error:#}; trying again");
-                if let Role::Replica { master, .. } = self.node.quorum().role().clone() {
-                    self.network.unfollow();
-                    self.on_quorum(QuorumEvent::Unlinked { node: master });
+                let reason = format!("{error:#}");
+                if let Some(attempts) = self.attempts.failed(&reason) {
+                    tracing::warn!(
+                        attempts,
+                        "no checkpoint could be fetched: {reason}; trying again"
+                    );
+                }
+                // The stream to the master lives: otherwise this had been abandoned.
+                if let Role::Replica { master, epoch } = self.node.quorum().role().clone() {
+                    self.fetch(&master, epoch);
                 }
                 None
             }
@@ -227,7 +236,8 @@ impl Engine {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Quorum(effect) => {
-                    if abandons_fetch(&effect) {
+                    if abandons_fetch(&effect) && !self.fetching.is_empty() {
+                        self.attempts.abandoned();
                         // Even a finished one is thrown away: the log may have moved past it.
                         self.fetching.shutdown().await;
                     }
@@ -314,10 +324,17 @@ impl Engine {
     }
 
     fn fetch(&mut self, master: &NodeId, epoch: Epoch) {
-        if let Some(fetch) = self.network.fetch(master, epoch) {
+        let Some(fetch) = self.network.fetch(master, epoch) else {
+            return;
+        };
+        let pause = self.attempts.pause(master, epoch);
+        if pause.is_zero() {
             tracing::warn!(%master, "fetching a checkpoint: this store cannot be continued from the log");
-            self.fetching.spawn(fetch);
         }
+        self.fetching.spawn(async move {
+            tokio::time::sleep(pause).await;
+            fetch.await
+        });
     }
 
     fn role_changed(&mut self, role: &Role) {

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
+use super::attempts::Attempts;
 use super::clients::Clients;
 use super::engine::{Ended, Engine, now};
 use super::network::{ClusterNetwork, Network};
@@ -95,6 +96,7 @@ impl Process {
             board,
             tick: intervals.heartbeat / 2,
             fetching: JoinSet::new(),
+            attempts: Attempts::default(),
             effects: Vec::new(),
         };
         let ended = engine.run(&mut self.stop, &mut self.asked).await;
