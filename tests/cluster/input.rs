@@ -105,6 +105,53 @@ fn header_bombs(port: SocketAddr) {
     );
 }
 
+/// As much as the configuration allows, with nearly as long a head as the codec does:
+/// alone and in a transaction, on every disk, and back.
+#[test]
+fn the_largest_frame_that_is_let_in_is_stored_and_comes_back() {
+    const BODY_BYTES: usize = 31 << 20;
+    const HEADERS: usize = 12;
+    // On a busy machine nobody hears a master while so much goes by: this is about size.
+    let patient = "lease = \"5s\"\nsuspicion = \"8s\"";
+    let mut cluster = Cluster::start_with(&format!("frame_bytes_max = \"31MiB\"\n{patient}"));
+    let names: Vec<String> = (0..HEADERS).map(|number| format!("h{number}")).collect();
+    let value = "v".repeat(10_000);
+    let queue = "/queue/largest";
+    let body = "x".repeat(BODY_BYTES);
+    let mut client = load::connect(&cluster.addresses());
+    client.wait_at_most(wait::PATIENCE);
+    let headers = |transaction: Option<&'static str>| {
+        let own = [("destination", queue), ("persistent", "true")];
+        let more = names.iter().map(|name| (name.as_str(), value.as_str()));
+        let within = transaction.map(|name| ("transaction", name));
+        own.into_iter()
+            .chain(within)
+            .chain(more)
+            .collect::<Vec<_>>()
+    };
+    client.ask("SEND", &headers(None), &body).unwrap();
+    client.ask("BEGIN", &[("transaction", "t")], "").unwrap();
+    client.ask("SEND", &headers(Some("t")), &body).unwrap();
+    client.ask("COMMIT", &[("transaction", "t")], "").unwrap();
+    let before = cluster.master();
+    let one_more = format!(
+        "SEND\ndestination:{queue}\ncontent-length:{}\n\n",
+        BODY_BYTES + 1
+    );
+    let said = once(cluster.nodes[before].stomp, after_connect(&one_more));
+    refused(&said, "the body of SEND is longer than 32505856 bytes");
+
+    cluster.nodes[before].kill();
+    cluster.start_all();
+    let frames = load::take_all(&cluster.addresses(), queue);
+    assert_eq!(frames.len(), 2);
+    for frame in frames {
+        assert_eq!(frame.text().len(), BODY_BYTES);
+        assert_eq!(frame.header(&names[HEADERS - 1]), value);
+    }
+    cluster.complete();
+}
+
 #[test]
 fn half_frames_leave_nothing_behind() {
     let cluster = Cluster::start();

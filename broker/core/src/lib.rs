@@ -33,4 +33,4 @@ pub use command::{
     SubscriptionId, TransactionId,
 };
 pub use effect::{Delivery, DeliveryId, Effect, LoadRequest, Refusal};
-pub use limits::Limits;
+pub use limits::{Limits, MESSAGE_BYTES_MAX, TRANSACTION_BYTES_MAX};

@@ -1,5 +1,12 @@
 //! Every bound of the broker, with a name and a default.
 
+/// A message, encoded. A frame that a client may send must fit into it, and it into the
+/// largest batch of the store: whoever sets those two looks here.
+pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
+
+/// The messages of one transaction, which are one batch. The largest message alone fits.
+pub const TRANSACTION_BYTES_MAX: usize = 32 << 20;
+
 /// The broker's bounds. A client that would pass one is refused, waits, or
 /// loses only what it may lose; the process never grows without end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,9 +82,9 @@ impl Default for Limits {
             durables_max: 10_000,
             durable_marks_max: 10_000,
             name_bytes_max: 1_024,
-            message_bytes_max: 32 << 20,
+            message_bytes_max: MESSAGE_BYTES_MAX,
             transaction_operations_max: 65_536,
-            transaction_bytes_max: 32 << 20,
+            transaction_bytes_max: TRANSACTION_BYTES_MAX,
             transactions_bytes_max: 256 << 20,
             window_messages_max: 1_000,
             window_bytes_max: 4 << 20,

@@ -21,7 +21,7 @@ use crate::config::Address;
 const READ_BYTES: usize = 64 * 1024;
 /// Memory that one large frame took is given back above this.
 const KEPT_BYTES_MAX: usize = 4 << 20;
-/// This client takes what a broker may be configured to hold.
+/// This client takes more than this broker holds in one message: others hold larger ones.
 const BODY_BYTES_MAX: usize = 256 << 20;
 
 /// How long a broker may take to answer DISCONNECT.

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use replicamq_core::{MESSAGE_BYTES_MAX, TRANSACTION_BYTES_MAX};
+use replicamq_store::BATCH_BYTES_MAX;
 use tracing_subscriber::EnvFilter;
 
 use super::address::{Address, Connector, NodeName, ZkPath};
@@ -19,7 +21,17 @@ const SECRET_BYTES_MAX: u64 = 4096;
 /// Smaller ones would make a file of nearly every large message.
 const LOG_SEGMENT_BYTES_MIN: u64 = 1 << 20;
 const FRAME_BYTES_MIN: u64 = 1 << 10;
-const FRAME_BYTES_MAX: u64 = 256 << 20;
+/// Room for a frame's headers, and for what its encoding as a message adds.
+const FRAME_HEAD_BYTES: usize = 1 << 20;
+/// Every frame that the codec lets through can be stored: it is a message that the core
+/// takes, alone or in a transaction, and that fits into the log's largest batch. A larger
+/// one would be refused after it was received, or stop the node as a batch too large.
+const FRAME_BYTES_MAX: u64 = (MESSAGE_BYTES_MAX - FRAME_HEAD_BYTES) as u64;
+/// What a batch may hold beside the largest message or transaction: what other commands
+/// began, and the keys.
+const BATCH_REST_BYTES: usize = 16 << 20;
+const _: () = assert!(MESSAGE_BYTES_MAX <= TRANSACTION_BYTES_MAX);
+const _: () = assert!(TRANSACTION_BYTES_MAX + BATCH_REST_BYTES <= BATCH_BYTES_MAX);
 const CONNECT_TIMEOUT_MIN: Interval = Interval::from_ms(1_000);
 const CONNECT_TIMEOUT_MAX: Interval = Interval::from_ms(600_000);
 /// The ZooKeeper client tells of every attempt to connect, at several levels; what an
@@ -399,7 +411,11 @@ impl Resolver {
                         Bytes(frame)
                     ),
                 )
-                .cure("use 1KiB to 256MiB"));
+                .cure(&format!(
+                    "use {} to {}; larger messages are sent in parts",
+                    Bytes(FRAME_BYTES_MIN),
+                    Bytes(FRAME_BYTES_MAX)
+                )));
         }
         if connections == 0 {
             return Err(self
@@ -430,7 +446,7 @@ impl Resolver {
                 .cure("keep several log files, as with 1GiB"));
         }
         Ok(Limits {
-            frame_bytes_max: usize::try_from(frame).expect("it is at most 256 MiB"),
+            frame_bytes_max: usize::try_from(frame).expect("it is at most FRAME_BYTES_MAX"),
             connections_max: usize::try_from(connections).expect("a usize has 32 bits"),
             connect_timeout: self.connect_timeout()?,
             log_segment_bytes: segment,

@@ -204,7 +204,11 @@ fn weak_sync_modes_are_warned_of() {
 
 #[test]
 fn limits_that_cannot_work_are_refused() {
-    assert!(refused("frame_bytes_max = 10").contains("1KiB to 256MiB"));
+    for bytes in ["10", "\"1023\"", "\"32MiB\"", "\"31745k\""] {
+        let said = refused(&format!("frame_bytes_max = {bytes}"));
+        assert!(said.contains("use 1KiB to 31MiB; larger"), "{said}");
+    }
+    assert!(resolved("frame_bytes_max = \"31MiB\"").is_ok());
     assert!(refused("connections_max = 0").contains("lets nobody in"));
     for (time, why) in [
         ("0", "no time"),
