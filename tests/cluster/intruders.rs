@@ -147,6 +147,23 @@ fn copy_tree(from: &Path, to: &Path) {
 }
 
 #[test]
+fn connections_that_say_nothing_do_not_keep_a_replica_out() {
+    const MORE_THAN_ALLOWED: usize = 300;
+    let mut cluster = Cluster::start();
+    let load = Load::start(&cluster.addresses(), "/queue/beside-silence");
+    load.goes_on(100);
+    let [replica, _] = cluster.replicas();
+    cluster.nodes[replica].kill();
+    let master = &cluster.nodes[cluster.master()];
+    let connect = |_| TcpStream::connect(master.replication).unwrap();
+    let held: Vec<TcpStream> = (0..MORE_THAN_ALLOWED).map(connect).collect();
+    master.says("too many connections to the replication port");
+    cluster.start_all();
+    drop(held);
+    load.nothing_is_lost();
+}
+
+#[test]
 fn noise_on_the_replication_port_disturbs_nobody() {
     let cluster = Cluster::start();
     let load = Load::start(&cluster.addresses(), "/queue/beside-noise");

@@ -1,12 +1,13 @@
 //! What an operator does with `replicamq cluster`.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
-use replicamq_harness::cluster::{Cluster, accepts};
+use replicamq_harness::cluster::{Cluster, accepts, free_address};
 use replicamq_harness::load::{self, Load};
-use replicamq_harness::process::Node;
-use replicamq_harness::stomp::Frame;
+use replicamq_harness::process::{self, Node};
+use replicamq_harness::stomp::{Client, Frame};
 use replicamq_harness::wait;
 
 #[test]
@@ -72,12 +73,7 @@ fn when_every_copy_is_damaged_nobody_leads_until_the_loss_is_accepted() {
         node.terminate();
     }
     for node in &mut cluster.nodes {
-        for file in fs::read_dir(&node.directory).unwrap() {
-            let path = file.unwrap().path();
-            if path.to_string_lossy().contains("PROMISE") {
-                fs::remove_file(path).unwrap();
-            }
-        }
+        forget_the_promise(&node.directory);
         node.start(&[]);
         node.says("the store is damaged");
     }
@@ -107,4 +103,105 @@ fn when_every_copy_is_damaged_nobody_leads_until_the_loss_is_accepted() {
     let found: Vec<String> = found.iter().map(Frame::text).collect();
     let sent: Vec<String> = (0..100).map(|number: u32| number.to_string()).collect();
     assert_eq!(found, sent, "all that was damaged is what they promised");
+}
+
+#[test]
+fn a_damaged_broker_that_stands_alone_says_so_and_goes_on_when_told_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path().join("data");
+    let address = free_address();
+    let serve = || {
+        let mut command = process::command();
+        command.args([
+            "serve",
+            "--admin",
+            "none",
+            "--stomp",
+            &format!("tcp://{address}"),
+        ]);
+        command.arg("--directory").arg(&directory);
+        command
+    };
+    let client = || wait::until("the broker takes clients", || Client::connect(address).ok());
+    let mut broker = serve().spawn().unwrap();
+    client().send("/queue/alone", "kept").unwrap();
+    broker.kill().unwrap();
+    broker.wait().unwrap();
+
+    forget_the_promise(&directory);
+    let refused = serve().output().unwrap();
+    let said = String::from_utf8_lossy(&[refused.stdout, refused.stderr].concat()).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("PROMISE is missing or damaged"), "{said}");
+    let cure = format!("accept-loss --directory {}", directory.display());
+    assert!(said.contains(&cure), "{said}");
+
+    let mut accept = process::command();
+    accept.args(["cluster", "accept-loss", "--directory"]);
+    let accepted = accept.arg(&directory).output().unwrap();
+    assert!(accepted.status.success(), "{accepted:?}");
+    let mut broker = serve().spawn().unwrap();
+    drop(client());
+    let found = load::take_all(&[address], "/queue/alone");
+    assert_eq!(found.len(), 1);
+    broker.kill().unwrap();
+    broker.wait().unwrap();
+}
+
+fn forget_the_promise(directory: &Path) {
+    for file in fs::read_dir(directory).expect("the node has a directory") {
+        let path = file.expect("it can be read").path();
+        if path.to_string_lossy().contains("PROMISE") {
+            fs::remove_file(path).expect("it is there");
+        }
+    }
+}
+
+#[test]
+fn a_directory_goes_neither_from_a_cluster_to_a_lone_broker_nor_back() {
+    let mut cluster = Cluster::start();
+    let load = Load::start(&cluster.addresses(), "/queue/strayed");
+    load.goes_on(100);
+    let [strayed, _] = cluster.replicas();
+    cluster.nodes[strayed].terminate();
+    let serve_alone = |directory: &Path| {
+        let mut command = process::command();
+        command.args(["serve", "--node", &cluster.nodes[strayed].name]);
+        command.args([
+            "--admin",
+            "none",
+            "--stomp",
+            &format!("tcp://{}", free_address()),
+        ]);
+        command.arg("--directory").arg(directory);
+        command
+    };
+    let output = serve_alone(&cluster.nodes[strayed].directory)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("belongs to cluster") && said.contains("zk_address"),
+        "{said}"
+    );
+
+    let alone = cluster.directory().join("alone");
+    let mut broker = serve_alone(&alone).spawn().unwrap();
+    wait::until("the lone broker has made its store", || {
+        alone.join("IDENTITY").exists().then_some(())
+    });
+    wait::until("it is its own", || {
+        let identity = fs::read_to_string(alone.join("IDENTITY")).unwrap_or_default();
+        identity.contains("standalone").then_some(())
+    });
+    broker.kill().unwrap();
+    broker.wait().unwrap();
+    let directory = format!("--directory={}", alone.display());
+    cluster.nodes[strayed].start(&[&directory]);
+    let ended = cluster.nodes[strayed].ended();
+    assert_eq!(ended.code(), Some(1), "{ended}");
+    cluster.nodes[strayed].says("stood alone");
+    cluster.start_all();
+    load.nothing_is_lost();
 }

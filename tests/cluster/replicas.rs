@@ -1,6 +1,7 @@
 //! Replicas that were away, lost their disk, or have what nobody else has.
 
 use std::fs;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use replicamq_harness::cluster::{Cluster, accepts, local_status, member, shared_zookeeper};
@@ -99,6 +100,8 @@ fn a_wiped_replica_is_refilled_and_only_then_counts() {
     cluster.nodes[wiped].start(&[]);
     cluster.nodes[other].start(&[]);
     cluster.nodes[wiped].says("it will be filled by the master before it votes");
+    // A connection that does not close must not keep the store from being replaced.
+    let held = TcpStream::connect(cluster.nodes[wiped].replication).unwrap();
     // An election among these two would lose what the third one has.
     let led = wait::within(Duration::from_secs(4), || {
         cluster.addresses().into_iter().find(|one| accepts(*one))
@@ -112,6 +115,7 @@ fn a_wiped_replica_is_refilled_and_only_then_counts() {
     let replaced = log.find("a checkpoint replaced the store");
     let counts = log.find("this store is filled and known to the cluster");
     assert!(replaced.is_some() && replaced < counts, "{log}");
+    drop(held);
     // Now it does count: with the one that was behind it goes on without the third.
     let master = cluster.master();
     cluster.nodes[master].kill();

@@ -65,6 +65,7 @@ impl World {
             Effect::Role(role) => self.role(node, &role),
             Effect::Committed { sequence } => self.committed(node, sequence),
             Effect::Lease { held } => self.lease(node, held),
+            Effect::Diverged(found) => self.checkers.fail("matching", &found),
             Effect::Note(_) => {}
         }
     }

@@ -133,6 +133,16 @@ pub(crate) fn load_file(path: &Path) -> Result<Config, Refusal> {
     Ok(loaded.config)
 }
 
+/// The configuration of a broker that stands alone with its data here.
+pub(crate) fn load_directory(directory: &Path) -> Result<Config, Refusal> {
+    let keys = Keys {
+        directory: Some(directory.to_owned()),
+        ..Keys::default()
+    };
+    let loaded = resolve::resolve(keys, Origins::default(), &resolve::Surroundings::here())?;
+    Ok(loaded.config)
+}
+
 /// A secret that a file holds on its one line.
 pub(crate) fn read_secret_file(path: &Path) -> Result<Secret, Refusal> {
     resolve::read_secret(path).map_err(|problem| Refusal::new(path.display().to_string(), problem))

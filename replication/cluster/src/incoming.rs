@@ -1,26 +1,77 @@
 //! The replication port: a bounded number of connections, none of which waits
-//! for Nagle's algorithm.
+//! for Nagle's algorithm, and none of which stays without showing the token.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use crate::limits::CONNECTIONS_MAX;
+use crate::limits::{ADMISSION_TIMEOUT, CONNECTIONS_MAX};
 use crate::quiet::Quiet;
 
 /// A connection and its place among [`CONNECTIONS_MAX`].
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
+    admission: Admission,
+    /// Until when the first call with the right token must have come; `None` once it has.
+    deadline: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
+}
+
+/// Whose connection a request came on, for the guard of the port.
+#[derive(Debug, Clone)]
+pub(crate) struct Admission {
+    tcp: TcpConnectInfo,
+    admitted: Arc<AtomicBool>,
+}
+
+impl Admission {
+    pub(crate) fn from(&self) -> Option<SocketAddr> {
+        self.tcp.remote_addr()
+    }
+
+    /// The token was right: the connection may stay.
+    pub(crate) fn grant(&self) {
+        self.admitted.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Connection {
+    fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let admission = Admission {
+            tcp: stream.connect_info(),
+            admitted: Arc::default(),
+        };
+        let until = tokio::time::sleep_until(Instant::now() + ADMISSION_TIMEOUT);
+        Ok(Self {
+            stream,
+            admission,
+            deadline: Some(Box::pin(until)),
+            _place: place,
+        })
+    }
+
+    /// Whether it has taken too long to show the token.
+    fn is_late(&mut self, context: &mut Context<'_>) -> bool {
+        if self.admission.admitted.load(Ordering::Relaxed) {
+            self.deadline = None;
+        }
+        match &mut self.deadline {
+            Some(deadline) => deadline.as_mut().poll(context).is_ready(),
+            None => false,
+        }
+    }
 }
 
 /// Binds the port.
@@ -51,10 +102,7 @@ pub(crate) fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<Con
                     }
                     continue;
                 };
-                let connection = accepted.set_nodelay(true).map(|()| Connection {
-                    stream: accepted,
-                    _place: place,
-                });
+                let connection = Connection::new(accepted, place);
                 return Some((connection, (listener, places, quiet)));
             }
         },
@@ -62,10 +110,10 @@ pub(crate) fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<Con
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Admission;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
+        self.admission.clone()
     }
 }
 
@@ -75,6 +123,9 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.is_late(context) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }

@@ -18,6 +18,9 @@ pub(crate) const PEERS_MAX: usize = 64;
 /// Connections that may be open at once to the replication port.
 pub(crate) const CONNECTIONS_MAX: usize = 256;
 
+/// A connection that has not shown the token by then makes room for others.
+pub(crate) const ADMISSION_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Streams on one connection.
 pub(crate) const STREAMS_MAX: u32 = 64;
 

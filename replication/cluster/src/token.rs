@@ -7,6 +7,7 @@ use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
+use crate::incoming::Admission;
 use crate::quiet::Quiet;
 
 /// The name under which the token travels.
@@ -99,12 +100,15 @@ impl TokenCheck {
 
 impl Interceptor for TokenCheck {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        let admission = request.extensions().get::<Admission>();
         if self.admits(request.metadata()) {
+            if let Some(admission) = admission {
+                admission.grant();
+            }
             return Ok(request);
         }
-        let from = request
-            .remote_addr()
-            .map(|address| address.ip().to_string());
+        let from = admission.map_or_else(|| request.remote_addr(), Admission::from);
+        let from = from.map(|address| address.ip().to_string());
         let from = from.unwrap_or_default();
         if self.quiet.allows(&from) {
             tracing::warn!(from, "{}", self.door.refused());

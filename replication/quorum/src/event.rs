@@ -208,6 +208,9 @@ pub enum Effect {
         /// Held or not.
         held: bool,
     },
+    /// The master lacks entries that were committed here, in a mode in which that
+    /// cannot be: only an operator can tell whose are right. Nothing may follow.
+    Diverged(String),
     /// Something an operator should read.
     Note(String),
 }

@@ -199,15 +199,18 @@ impl Quorum {
         }
         let last = self.log.last;
         if keep.sequence < self.log.committed || !self.log.holds(keep) {
-            self.filled = Filled::No;
-            self.give_up(
-                format!(
-                    "master {from} continues after {keep}, but entries up to {} were committed \
-                     here: this store has diverged and will be replaced by a checkpoint",
-                    self.log.committed
-                ),
-                effects,
+            let found = format!(
+                "master {from} continues after {keep}, but entries up to {} were committed here",
+                self.log.committed
             );
+            if self.config.sync.survives_the_master() {
+                effects.push(Effect::Diverged(found));
+                return;
+            }
+            self.filled = Filled::No;
+            let reason =
+                format!("{found}, as can be in this sync mode: a checkpoint replaces them");
+            self.give_up(reason, effects);
             return;
         }
         effects.push(Effect::Note(format!(

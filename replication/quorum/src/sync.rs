@@ -28,4 +28,10 @@ impl SyncMode {
         local: Copy::Disk,
         remote: Copy::Disk,
     };
+
+    /// Whether what was committed is on a quorum, so that any later master has it.
+    #[must_use]
+    pub fn survives_the_master(self) -> bool {
+        self.local != Copy::None && self.remote != Copy::None
+    }
 }

@@ -9,7 +9,7 @@ use replicamq_cluster::Operator;
 use replicamq_quorum::{NodeId, majority};
 use replicamq_store::{Opened, Options, Store};
 
-use super::{access, clustered, print};
+use super::{access, print};
 use crate::config;
 
 /// Let a damaged or emptied node count again with what it holds.
@@ -19,16 +19,21 @@ use crate::config;
 /// be all there is. Messages that only the lost part held are gone for good.
 ///
 /// First stop all nodes and look at each with --dry-run. Accept the loss on the one whose log ends furthest, and on
-/// as many others as make a quorum. The rest is filled by the new master.
+/// as many others as make a quorum. The rest is filled by the new master. A broker that stands alone needs only itself.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   replicamq cluster accept-loss --config /etc/replicamq/node.toml --dry-run
-  replicamq cluster accept-loss --config /etc/replicamq/node.toml")]
+  replicamq cluster accept-loss --config /etc/replicamq/node.toml
+  replicamq cluster accept-loss --directory /var/lib/replicamq      # a broker that stands alone")]
 pub(super) struct AcceptLossArgs {
     /// The configuration of the node, which must not run
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "directory")]
+    config: Option<PathBuf>,
+
+    /// The data of a broker that stands alone and has no configuration
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    directory: Option<PathBuf>,
 
     /// Only show what the node holds and misses; opens the store as a start would
     #[arg(long)]
@@ -36,7 +41,11 @@ pub(super) struct AcceptLossArgs {
 }
 
 pub(super) async fn accept_loss(args: &AcceptLossArgs) -> anyhow::Result<()> {
-    let (config, cluster) = clustered(config::load_file(&args.config)?)?;
+    let config = match (&args.config, &args.directory) {
+        (Some(file), _) => config::load_file(file)?,
+        (None, Some(directory)) => config::load_directory(directory)?,
+        (None, None) => bail!("give --config or --directory"),
+    };
     let directory = &config.directory;
     if !directory.join("IDENTITY").exists() {
         bail!(
@@ -53,7 +62,6 @@ pub(super) async fn accept_loss(args: &AcceptLossArgs) -> anyhow::Result<()> {
     // Nothing is asked of the store that it could report.
     let opened = Store::open(options, Arc::new(drop))?;
     print(&report(&opened, directory, &node))?;
-    let needed = majority(cluster.replicas as usize);
     if !(opened.recovered.unfilled || opened.recovered.filling) {
         return print(&[format!(
             "{node} counts: it misses nothing that it knows of. Nothing to accept."
@@ -62,21 +70,30 @@ pub(super) async fn accept_loss(args: &AcceptLossArgs) -> anyhow::Result<()> {
     if args.dry_run {
         return print(&["Nothing was accepted: --dry-run.".to_owned()]);
     }
-    let operator = Operator::connect(access(&cluster)).await?;
-    opened
-        .store
-        .mark_filled()
-        .context("mark the store as filled")?;
-    operator
-        .adopt(&node, &opened.store.identity().store)
-        .await?;
-    print(&[
-        format!("Accepted: {node} counts from its next start, with what it holds."),
-        format!(
-            "{needed} of {} nodes must count before a master can be elected.",
-            cluster.replicas
-        ),
-    ])
+    let fill = || {
+        opened
+            .store
+            .mark_filled()
+            .context("mark the store as filled")
+    };
+    let mut said = vec![format!(
+        "Accepted: {node} counts from its next start, with what it holds."
+    )];
+    match &config.cluster {
+        None => fill()?,
+        Some(cluster) => {
+            let operator = Operator::connect(access(cluster)).await?;
+            fill()?;
+            let store = opened.store.identity().store;
+            operator.adopt(&node, &store).await?;
+            said.push(format!(
+                "{} of {} nodes must count before a master can be elected.",
+                majority(cluster.replicas as usize),
+                cluster.replicas
+            ));
+        }
+    }
+    print(&said)
 }
 
 fn report(opened: &Opened, directory: &Path, node: &NodeId) -> Vec<String> {

@@ -315,6 +315,9 @@ impl Engine {
                     );
                 }
             }
+            QuorumEffect::Diverged(found) => anyhow::bail!(
+                "{found}: acknowledged messages are at stake, and this node keeps what it has. Most likely an old copy of a directory was restored on another node. If the master is right, empty this node's directory; if this node is right, stop the others, empty theirs, and see `replicamq cluster accept-loss --help`"
+            ),
             QuorumEffect::Note(note) => {
                 self.board.note(&note);
                 tracing::info!("{note}");

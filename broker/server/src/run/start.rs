@@ -19,7 +19,7 @@ use replicamq_quorum::{
 use replicamq_store::{
     BATCH_BYTES_MAX, Opened, Options, Store, StoreEvent, SyncMode as StoreSync, staging_directory,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{RwLock, mpsc};
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
@@ -43,6 +43,12 @@ const MEMBERSHIP_EVENTS_MAX: usize = 64;
 /// A message from a master: the largest batch, and what surrounds it.
 const MESSAGE_BYTES_MAX: usize = BATCH_BYTES_MAX + (1 << 20);
 
+/// In place of a cluster's id, in the directory of a broker that stands alone.
+const ALONE: &str = "standalone";
+
+/// The store for those who come over the network, until it is taken back.
+type Lent = Arc<RwLock<Option<Arc<Store>>>>;
+
 /// What joining the cluster came to.
 enum Joined {
     Stopped,
@@ -57,23 +63,32 @@ impl Process {
         let Opened {
             store,
             mut recovered,
-            identity: _,
+            identity,
             damage,
             created: _,
         } = opened;
         if let Some(damage) = damage {
             tracing::error!(
-                "the store is damaged: {damage}; this node neither votes nor leads until a master has refilled it"
+                "the store is damaged: {damage}; it does not count until a master has filled it again"
+            );
+        }
+        self.check_whose(&store, identity.cluster.as_deref())?;
+        if recovered.unfilled && self.config.cluster.is_none() {
+            anyhow::bail!(
+                "a broker that stands alone has no master to fill it again: restore a backup of {}, or go on with what is left: replicamq cluster accept-loss --directory {}",
+                self.config.directory.display(),
+                self.config.directory.display()
             );
         }
         let store = Arc::new(store);
+        let lent = Arc::new(RwLock::new(Some(Arc::clone(&store))));
         let node = NodeId::new(&self.config.node);
         let mut board = self.board(&node);
         let network = match self.config.cluster.clone() {
             None => Network::standalone(&node),
             Some(cluster) => {
                 let joined = self
-                    .join(&cluster, &store, &mut recovered, &mut board)
+                    .join(&cluster, (&store, &lent), &mut recovered, &mut board)
                     .await?;
                 match joined {
                     Joined::Network(network) => *network,
@@ -100,13 +115,34 @@ impl Process {
             effects: Vec::new(),
         };
         let ended = engine.run(&mut self.stop, &mut self.asked).await;
-        *port = engine.clients.retire().await?;
+        let retired = engine.clients.retire().await;
         engine.fetching.shutdown().await;
         engine.network.stop().await;
-        if let Some(store) = Arc::into_inner(engine.store) {
-            tokio::task::spawn_blocking(move || store.close()).await?;
+        // Waits for a checkpoint that is being made. Connections that outlive the links
+        // hold on to what is lent, and find nothing.
+        drop(lent.write().await.take());
+        let store = Arc::into_inner(engine.store).context("the store is still in use")?;
+        tokio::task::spawn_blocking(move || store.close()).await?;
+        let ended = ended?;
+        *port = retired?;
+        Ok(ended)
+    }
+
+    /// A log that goes on alone parts from its cluster, and one that began alone has no
+    /// place in any: either way messages would be lost without a word.
+    fn check_whose(&self, store: &Store, cluster: Option<&str>) -> anyhow::Result<()> {
+        let directory = self.config.directory.display();
+        match (&self.config.cluster, cluster) {
+            (None, None) => Ok(store.set_cluster(ALONE)?),
+            (None, Some(ALONE)) | (Some(_), None) => Ok(()),
+            (None, Some(cluster)) => Err(anyhow!(
+                "{directory} belongs to cluster {cluster}, and without zk_address its node would go on alone: set zk_address, or serve another directory"
+            )),
+            (Some(_), Some(ALONE)) => Err(anyhow!(
+                "{directory} is that of a broker that stood alone: give the node an empty directory; to keep the messages, serve the old one without zk_address and move them with `replicamq receive` and `replicamq send`"
+            )),
+            (Some(_), Some(_)) => Ok(()),
         }
-        ended
     }
 
     fn board(&self, node: &NodeId) -> Board {
@@ -146,7 +182,7 @@ impl Process {
     async fn join(
         &mut self,
         cluster: &Cluster,
-        store: &Arc<Store>,
+        (store, lent): (&Store, &Lent),
         recovered: &mut Recovered,
         board: &mut Board,
     ) -> anyhow::Result<Joined> {
@@ -197,7 +233,7 @@ impl Process {
             message_bytes_max: MESSAGE_BYTES_MAX,
         };
         let outgoing = self.config.directory.join("outgoing");
-        let checkpoints = checkpoints(Arc::clone(store), outgoing.clone())
+        let checkpoints = checkpoints(Arc::clone(lent), outgoing.clone())
             .with_context(|| format!("prepare {}", outgoing.display()))?;
         let (links, link_events) = Links::start(config, checkpoints, Routes::default())?;
         tracing::info!(cluster = id, address = %links.address(), "open for replication");
@@ -288,7 +324,7 @@ fn zk_address(cluster: &Cluster) -> String {
 
 /// Makes checkpoints for replicas, each in a directory of its own that goes
 /// when the transfer is over.
-fn checkpoints(store: Arc<Store>, directory: PathBuf) -> io::Result<CheckpointSource> {
+fn checkpoints(lent: Lent, directory: PathBuf) -> io::Result<CheckpointSource> {
     // A process that ended in mid-transfer may have left some.
     match std::fs::remove_dir_all(&directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -297,6 +333,9 @@ fn checkpoints(store: Arc<Store>, directory: PathBuf) -> io::Result<CheckpointSo
     std::fs::create_dir(&directory)?;
     let number = AtomicU64::new(0);
     Ok(Arc::new(move |replica, _epoch| {
+        // On a thread that may block, for as long as the store is needed.
+        let store = lent.blocking_read();
+        let store = store.as_ref().ok_or("the node is stopping")?;
         let number = number.fetch_add(1, Ordering::Relaxed);
         let directory = directory.join(number.to_string());
         let pin = (Outgoing(directory.clone()), store.hold_log(replica));

@@ -103,7 +103,8 @@ impl Snapshots {
             epoch: epoch.0,
         };
         let request = sign(&self.shared.token, Request::new(request));
-        let chunks = client.snapshot(request).await.map_err(failed)?;
+        let answer = tokio::time::timeout(SNAPSHOT_IDLE_MAX, client.snapshot(request)).await;
+        let chunks = answer.map_err(|_| SnapshotError::Idle)?.map_err(failed)?;
         receive(master, chunks.into_inner(), staging).await
     }
 }

@@ -15,7 +15,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::{CheckpointSource, SnapshotFile, SnapshotManifest, is_plain};
-use crate::limits::{CHUNK_BYTES, CHUNKS_AHEAD_MAX, PROGRESS_EVERY, SNAPSHOTS_MAX};
+use crate::limits::{
+    CHUNK_BYTES, CHUNKS_AHEAD_MAX, PROGRESS_EVERY, SNAPSHOT_IDLE_MAX, SNAPSHOTS_MAX,
+};
 use crate::state::Shared;
 
 type Chunks = mpsc::Sender<Result<wire::SnapshotChunk, Status>>;
@@ -34,7 +36,7 @@ impl std::fmt::Debug for SnapshotSender {
 
 /// Why a transfer stopped.
 enum Stopped {
-    /// The receiver went away.
+    /// The receiver went away, or took nothing for [`SNAPSHOT_IDLE_MAX`].
     Receiver,
     /// The files cannot be read.
     Files(String),
@@ -59,16 +61,18 @@ impl SnapshotSender {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(busy)?;
         let source = Arc::clone(&self.checkpoints);
         let replica = to.clone();
-        let checkpoint = tokio::task::spawn_blocking(move || source(&replica, epoch))
+        // The place goes along: a caller that hangs up does not end the making.
+        let made = tokio::task::spawn_blocking(move || (source(&replica, epoch), place));
+        let (checkpoint, place) = made
             .await
-            .map_err(|_| Status::unavailable("the node is stopping"))?
-            .map_err(|why| {
-                // The receiver asks again and again, and the reason has numbers in it.
-                if shared.quiet.allows(&format!("no checkpoint for {to}")) {
-                    tracing::error!(%to, "a checkpoint is wanted and cannot be made: {why}");
-                }
-                Status::failed_precondition(why)
-            })?;
+            .map_err(|_| Status::unavailable("the node is stopping"))?;
+        let checkpoint = checkpoint.map_err(|why| {
+            // The receiver asks again and again, and the reason has numbers in it.
+            if shared.quiet.allows(&format!("no checkpoint for {to}")) {
+                tracing::error!(%to, "a checkpoint is wanted and cannot be made: {why}");
+            }
+            Status::failed_precondition(why)
+        })?;
         let unreadable =
             |error| Status::internal(format!("the checkpoint cannot be listed: {error}"));
         let manifest = SnapshotManifest {
@@ -82,7 +86,7 @@ impl SnapshotSender {
             match send(&checkpoint.directory, &manifest, &to, &chunks).await {
                 Ok(()) => tracing::info!(%to, bytes = manifest.bytes(), "snapshot sent"),
                 Err(Stopped::Receiver) => {
-                    tracing::warn!(%to, "the receiver of a snapshot went away");
+                    tracing::warn!(%to, "the receiver of a snapshot went away, or takes nothing any more");
                 }
                 Err(Stopped::Files(why)) => {
                     tracing::error!(%to, "the snapshot cannot be sent: {why}");
@@ -90,7 +94,8 @@ impl SnapshotSender {
                     drop(chunks.send(Err(Status::data_loss(why))).await);
                 }
             }
-            drop((checkpoint, place));
+            // Many files may go with it.
+            tokio::task::spawn_blocking(move || drop((checkpoint, place)));
         });
         Ok(ReceiverStream::new(stream))
     }
@@ -177,5 +182,9 @@ async fn read(file: &mut File, left: u64) -> std::io::Result<Bytes> {
 }
 
 async fn give(chunks: &Chunks, chunk: wire::SnapshotChunk) -> Result<(), Stopped> {
-    chunks.send(Ok(chunk)).await.map_err(|_| Stopped::Receiver)
+    let given = tokio::time::timeout(SNAPSHOT_IDLE_MAX, chunks.send(Ok(chunk))).await;
+    match given {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Stopped::Receiver),
+    }
 }
