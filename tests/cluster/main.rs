@@ -8,5 +8,6 @@ mod intruders;
 mod keeper;
 mod ledger;
 mod masters;
+mod modes;
 mod operator;
 mod replicas;

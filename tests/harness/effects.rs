@@ -210,7 +210,7 @@ impl World {
             ApplyJob::Entries(entries) => entries,
             ApplyJob::Replay(to) => {
                 let after = machine.disk.store.applied;
-                let mut entries = machine.disk.durable.log.read(after, usize::MAX);
+                let mut entries = machine.disk.written.log.read(after, usize::MAX);
                 entries.retain(|entry| entry.position.sequence <= to);
                 if entries
                     .last()

@@ -139,14 +139,14 @@ impl Quorum {
 
     /// Claims the next epoch if this node is the furthest on of a willing quorum.
     fn stand(&mut self, effects: &mut Vec<Effect>) {
-        if !self.may_promise() || !self.log.settled() {
+        if !self.may_promise() || !self.log.written_out() {
             return;
         }
         let (Some(keeper), Some(own)) = (&self.keeper, self.own_member()) else {
             return;
         };
         let version = keeper.epoch.version;
-        let mine = standing(self.log.durable, self.config.weight, own.rank);
+        let mine = standing(self.log.last, self.config.weight, own.rank);
         let others: Vec<NodeId> = keeper
             .members
             .iter()
@@ -236,7 +236,8 @@ impl Quorum {
         answer: &PromiseAnswer,
         effects: &mut Vec<Effect>,
     ) {
-        let durable = self.log.durable;
+        // Synced with our own promise, without which we do not rise.
+        let last = self.log.last;
         let State::Candidate(candidate) = &mut self.state else {
             return;
         };
@@ -249,7 +250,7 @@ impl Quorum {
         if answer.epoch < candidate.epoch || answer.refused.is_some() {
             return;
         }
-        if answer.durable > durable {
+        if answer.durable > last {
             let reason = format!("{from} is further on, at {}", answer.durable);
             self.give_up(reason, effects);
             return;

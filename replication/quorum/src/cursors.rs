@@ -1,9 +1,10 @@
 //! How far this node's log is written, durable, committed and applied.
 //!
-//! `applied <= handed over <= committed` and `durable <= written <= last`.
+//! `applied <= handed over <= committed` and `durable <= written <= last`;
+//! handed over is also no more than the own copy, durable or written by the mode.
 
 use crate::tail::Tail;
-use crate::{Effect, Entry, EpochHistory, Position, Recovered, Sequence};
+use crate::{Copy, Effect, Entry, EpochHistory, Position, Recovered, Sequence};
 
 /// So many committed entries are worth waking the store for; fewer wait for the next tick.
 const HAND_OVER_ENTRIES: u64 = 64;
@@ -24,10 +25,12 @@ pub(crate) struct Cursors {
     pub(crate) tail: Tail,
     /// Truncations whose end was not yet reported.
     truncating: u32,
+    /// How safe an own copy must be to be applied.
+    own: Copy,
 }
 
 impl Cursors {
-    pub(crate) fn new(recovered: &Recovered) -> Self {
+    pub(crate) fn new(recovered: &Recovered, own: Copy) -> Self {
         assert!(
             recovered.unfilled || recovered.applied <= recovered.last.sequence,
             "what was applied was in the log first"
@@ -43,6 +46,7 @@ impl Cursors {
             first: recovered.log_first,
             tail: Tail::default(),
             truncating: 0,
+            own,
         }
     }
 
@@ -119,8 +123,22 @@ impl Cursors {
         self.durable == self.last && self.truncating == 0
     }
 
+    /// Nothing is under way to the log. A promise syncs what is only written.
+    pub(crate) fn written_out(&self) -> bool {
+        self.written == self.last && self.truncating == 0
+    }
+
+    /// As far as this node's own copy goes: what may be committed and applied here.
+    pub(crate) fn own_copy(&self) -> Position {
+        match self.own {
+            Copy::Disk => self.durable,
+            // A memory mode syncs about once a second: nothing may wait for that.
+            Copy::Memory | Copy::None => self.written,
+        }
+    }
+
     /// Notes a commit, and hands over to the store what may be applied: what is
-    /// committed and durable here.
+    /// committed and safe enough here.
     pub(crate) fn commit(&mut self, sequence: Sequence, effects: &mut Vec<Effect>) {
         if sequence > self.committed {
             self.committed = sequence;
@@ -132,14 +150,14 @@ impl Cursors {
     /// Hands over once it is worth waking the store for it. Nobody reads the
     /// store meanwhile: who wants to, calls [`Cursors::hand_over`] first.
     pub(crate) fn hand_over_some(&mut self, effects: &mut Vec<Effect>) {
-        let to = self.committed.min(self.durable.sequence);
+        let to = self.committed.min(self.own_copy().sequence);
         if to.0 >= self.handed.0 + HAND_OVER_ENTRIES {
             self.hand_over(effects);
         }
     }
 
     pub(crate) fn hand_over(&mut self, effects: &mut Vec<Effect>) {
-        let to = self.committed.min(self.durable.sequence);
+        let to = self.committed.min(self.own_copy().sequence);
         if to <= self.handed {
             return;
         }

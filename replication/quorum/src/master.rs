@@ -24,7 +24,7 @@ pub struct ReplicaStatus {
     pub durable: Position,
     /// Visible there.
     pub applied: Sequence,
-    /// Entries of ours that it has not synced.
+    /// Entries of ours that it has not synced, or not written if that is enough.
     pub lag_entries: u64,
     /// Their size, estimated where they are no longer in memory.
     pub lag_bytes: u64,
@@ -304,7 +304,7 @@ impl Quorum {
         progress.heard_ms = progress.heard_ms.max(answer.stamp_ms.min(self.now_ms));
         progress.applied = answer.applied;
         progress.answered(answer.appended, answer.durable);
-        if progress.durable == self.log.last {
+        if progress.copy(self.config.sync.remote) == self.log.last {
             progress.level_ms = self.now_ms;
         }
         self.count(effects);
@@ -317,10 +317,7 @@ impl Quorum {
             return;
         };
         let sync = self.config.sync;
-        let own = match sync.local {
-            Copy::Disk => self.log.durable,
-            Copy::Memory | Copy::None => self.log.written,
-        };
+        let own = self.log.own_copy();
         let needed = majority(self.config.replicas) - 1;
         let committable = if needed == 0 || sync.remote == Copy::None {
             own
@@ -328,10 +325,7 @@ impl Quorum {
             let mut copies: Vec<Position> = master
                 .replicas
                 .values()
-                .map(|progress| match sync.remote {
-                    Copy::Disk => progress.durable,
-                    Copy::Memory | Copy::None => progress.appended,
-                })
+                .map(|progress| progress.copy(sync.remote))
                 .collect();
             copies.sort_unstable_by(|a, b| b.cmp(a));
             match copies.get(needed - 1) {
@@ -352,8 +346,9 @@ impl Quorum {
             return Vec::new();
         };
         let status = |(node, progress): (&NodeId, &Progress)| {
-            let entries = self.log.last.sequence.0 - progress.durable.sequence.0;
-            let (held_bytes, held) = self.log.tail.bytes_after(progress.durable.sequence);
+            let copy = progress.copy(self.config.sync.remote).sequence;
+            let entries = self.log.last.sequence.0 - copy.0;
+            let (held_bytes, held) = self.log.tail.bytes_after(copy);
             // Entries no longer in memory are taken to be like those that are.
             let mean = held_bytes / held.max(1);
             ReplicaStatus {

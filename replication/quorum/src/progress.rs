@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{Position, Sequence};
+use crate::{Copy, Position, Sequence};
 
 /// A replica whose stream is open and whose log agrees with ours up to
 /// `next - 1`, once it has cut what it was told to cut.
@@ -61,6 +61,14 @@ impl Progress {
             }
             self.in_flight_bytes -= bytes;
             self.in_flight.pop_front();
+        }
+    }
+
+    /// How far its copy goes, if it must be so safe.
+    pub(crate) fn copy(&self, safe: Copy) -> Position {
+        match safe {
+            Copy::Disk => self.durable,
+            Copy::Memory | Copy::None => self.appended,
         }
     }
 

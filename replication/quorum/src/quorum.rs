@@ -88,7 +88,7 @@ impl Quorum {
         let empty = recovered.last == Position::default() && recovered.promised == Epoch(0);
         Self {
             now_ms,
-            log: Cursors::new(recovered),
+            log: Cursors::new(recovered, config.sync.local),
             promised: recovered.promised.max(recovered.last.epoch),
             promised_to: None,
             promising: None,

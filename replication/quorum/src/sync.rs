@@ -34,4 +34,27 @@ impl SyncMode {
     pub fn survives_the_master(self) -> bool {
         self.local != Copy::None && self.remote != Copy::None
     }
+
+    /// Whether some copy that a commit waits for must be synced. Any node may
+    /// have to give it, as master or as replica: then every node syncs what it
+    /// appends.
+    #[must_use]
+    pub fn syncs(self) -> bool {
+        self.local == Copy::Disk || self.remote == Copy::Disk
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_side_that_wants_a_disk_has_every_node_sync() {
+        for local in [Copy::None, Copy::Memory, Copy::Disk] {
+            for remote in [Copy::None, Copy::Memory, Copy::Disk] {
+                let disk = [local, remote].contains(&Copy::Disk);
+                assert_eq!(SyncMode { local, remote }.syncs(), disk);
+            }
+        }
+    }
 }

@@ -8,12 +8,18 @@ use crate::{
     Recovered, Role, SyncMode,
 };
 
+mod modes;
+
 fn quorum(recovered: &Recovered) -> Quorum {
+    with_sync(SyncMode::QUORUM_DISK, recovered)
+}
+
+fn with_sync(sync: SyncMode, recovered: &Recovered) -> Quorum {
     let config = Config {
         node: NodeId::new("b"),
         replicas: 3,
         weight: 1,
-        sync: SyncMode::QUORUM_DISK,
+        sync,
         limits: Limits::default(),
     };
     Quorum::new(config, recovered, 0)
@@ -122,7 +128,10 @@ fn claims(effects: &[Effect]) -> bool {
 
 /// A node with ten entries that just claimed epoch 2.
 fn candidate() -> Quorum {
-    let mut node = quorum(&ten());
+    standing(quorum(&ten()))
+}
+
+fn standing(mut node: Quorum) -> Quorum {
     step(&mut node, keeper(1, "gone"), 0);
     step(&mut node, received("c", willing(Position::new(1, 5))), 10);
     let effects = step(&mut node, received("a", willing(Position::new(1, 5))), 10);

@@ -36,12 +36,13 @@ pub struct ReadLog {
 /// What the threads report, each in its own order.
 #[derive(Debug)]
 pub enum StoreEvent {
-    /// Everything up to here is written, and everything up to `durable` safe
-    /// as the sync mode understands it. Once per group.
+    /// Everything up to here is written, and everything up to `durable` synced,
+    /// whatever the sync mode: what that is worth, others decide. Once per group
+    /// and, in memory mode, once more when it is synced.
     Logged {
         /// Written to the operating system.
         appended: Position,
-        /// Synced, or written if the mode is [`crate::SyncMode::Memory`].
+        /// Synced.
         durable: Position,
     },
     /// The log was cut, and the cut is on the disk. A [`StoreEvent::Logged`] follows.

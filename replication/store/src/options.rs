@@ -17,13 +17,12 @@ pub(crate) const APPLY_BYTES_MAX: usize = 2 << 20;
 /// The smallest segment: a header and a few records.
 pub(crate) const SEGMENT_BYTES_MIN: u64 = 16 << 10;
 
-/// When an appended entry counts as durable.
+/// When an appended entry is synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncMode {
-    /// After `fdatasync`.
+    /// Before it is reported.
     Disk,
-    /// After the write; synced about once a second. A crash of the operating
-    /// system then counts as damage.
+    /// About once a second. A crash of the operating system then counts as damage.
     Memory,
 }
 
@@ -48,7 +47,7 @@ pub struct Options {
     pub retention_bytes: u64,
     /// Log that a start may have to replay: RocksDB flushes after so much.
     pub replay_bytes_max: u64,
-    /// When an appended entry counts as durable.
+    /// When an appended entry is synced.
     pub sync: SyncMode,
     /// RocksDB's block cache, with its indexes.
     pub block_cache_bytes: usize,

@@ -58,7 +58,7 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             if pace.due() {
-                self.log.sync()?;
+                self.sync()?;
                 self.log.sync_mark()?;
                 self.trim()?;
             }
@@ -114,19 +114,27 @@ impl Writer {
     }
 
     fn store_promise(&mut self, epoch: Epoch) -> Result<(), FatalError> {
-        self.log.sync()?;
+        // Who hears of the promise takes all before it to be durable.
+        self.sync()?;
         self.directory.store_promise(epoch)?;
         (self.notify)(StoreEvent::PromiseStored { epoch });
         Ok(())
     }
 
     fn logged(&self) {
-        let appended = self.log.last();
-        let durable = match self.sync {
-            SyncMode::Disk => self.log.synced(),
-            SyncMode::Memory => appended,
-        };
-        (self.notify)(StoreEvent::Logged { appended, durable });
+        (self.notify)(StoreEvent::Logged {
+            appended: self.log.last(),
+            durable: self.log.synced(),
+        });
+    }
+
+    /// In memory mode there may be something to sync.
+    fn sync(&mut self) -> Result<(), FatalError> {
+        if self.log.synced() != self.log.last() {
+            self.log.sync()?;
+            self.logged();
+        }
+        Ok(())
     }
 
     fn trim(&mut self) -> Result<(), FatalError> {

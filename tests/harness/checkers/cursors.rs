@@ -1,5 +1,5 @@
-//! applied <= committed, applied <= durable <= appended; on a master committed
-//! <= durable as well. None goes back but by a cut, and each is true of the disk.
+//! applied <= committed, applied <= durable <= appended (in a memory mode, applied
+//! <= appended); on a master committed <= durable as well. None goes back but by a cut, and each is true of the disk.
 
 use replicamq_quorum::{Copy, Role, Sequence, SyncMode};
 
@@ -43,7 +43,11 @@ impl Cursors {
         if last != process.given.last() {
             return bad("the last entry is another");
         }
-        if applied > committed || applied > durable.sequence || durable > last {
+        let own = match sync.local {
+            Copy::Disk => durable,
+            Copy::Memory | Copy::None => machine.disk.written.log.last(),
+        };
+        if applied > committed || applied > own.sequence || durable > last {
             return bad("the cursors are out of order");
         }
         if committed > last.sequence {

@@ -29,7 +29,7 @@ use super::engine::{Ended, Engine, now};
 use super::network::{ClusterNetwork, Network};
 use super::{Process, resolve};
 use crate::admin::Board;
-use crate::config::{Address, Cluster, Durability};
+use crate::config::{self, Address, Cluster, Durability};
 use crate::listener::Reserved;
 use crate::systemd;
 
@@ -157,9 +157,10 @@ impl Process {
             created_unfilled: config.cluster.is_some(),
             segment_bytes: config.limits.log_segment_bytes,
             retention_bytes: config.limits.log_retention_bytes,
-            sync: match config.sync.local {
-                Durability::Disk => StoreSync::Disk,
-                Durability::Mem | Durability::None => StoreSync::Memory,
+            sync: if sync_mode(config.sync).syncs() {
+                StoreSync::Disk
+            } else {
+                StoreSync::Memory
             },
             ..Options::new(&config.directory, &config.node)
         };
@@ -287,20 +288,12 @@ impl Process {
 
     fn node_config(&self, node: NodeId) -> NodeConfig {
         let config = &self.config;
-        let copy = |durability| match durability {
-            Durability::Disk => Copy::Disk,
-            Durability::Mem => Copy::Memory,
-            Durability::None => Copy::None,
-        };
         let ms = |interval: Duration| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
         let quorum = QuorumConfig {
             node,
             replicas: config.cluster.as_ref().map_or(1, |c| c.replicas as usize),
             weight: config.cluster.as_ref().map_or(1, |c| c.weight),
-            sync: SyncMode {
-                local: copy(config.sync.local),
-                remote: copy(config.sync.remote),
-            },
+            sync: sync_mode(config.sync),
             limits: QuorumLimits {
                 heartbeat_ms: ms(config.intervals.heartbeat),
                 lease_ms: ms(config.intervals.lease),
@@ -313,6 +306,19 @@ impl Process {
             ..CoreLimits::default()
         };
         NodeConfig { quorum, limits }
+    }
+}
+
+/// The mode in the words of the quorum.
+fn sync_mode(configured: config::SyncMode) -> SyncMode {
+    let copy = |durability| match durability {
+        Durability::Disk => Copy::Disk,
+        Durability::Mem => Copy::Memory,
+        Durability::None => Copy::None,
+    };
+    SyncMode {
+        local: copy(configured.local),
+        remote: copy(configured.remote),
     }
 }
 

@@ -151,6 +151,31 @@ fn making_a_directory_that_a_crash_interrupts_begins_again() {
     }
 }
 
+/// It called durable what was only written: a master that waits for the disks of
+/// its replicas did not.
+#[test]
+fn in_memory_mode_durable_still_means_synced() {
+    let directory = tempfile::tempdir().unwrap();
+    let rig = try_open(Options {
+        sync: SyncMode::Memory,
+        ..options(directory.path())
+    })
+    .unwrap();
+    let logged = |rig: &Rig| loop {
+        if let StoreEvent::Logged { appended, durable } = rig.event() {
+            return (appended.sequence.0, durable.sequence.0);
+        }
+    };
+    rig.store.append(puts(1, 1, 3));
+    assert_eq!(logged(&rig), (3, 0));
+    rig.store.store_promise(Epoch(2));
+    assert_eq!(logged(&rig), (3, 3), "told before the promise is");
+    assert!(matches!(rig.event(), StoreEvent::PromiseStored { .. }));
+    rig.store.append(puts(2, 4, 4));
+    assert_eq!(logged(&rig), (4, 3));
+    assert_eq!(logged(&rig), (4, 4), "without being asked");
+}
+
 #[test]
 fn entries_in_memory_only_are_damage_after_a_crash_of_the_machine() {
     let directory = tempfile::tempdir().unwrap();
