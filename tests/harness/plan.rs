@@ -292,6 +292,8 @@ fn limits(random: &mut Random) -> Limits {
     Limits {
         tail_bytes_max: random.pick(&[300, 3_000, 30_000]),
         pipeline_bytes_max: random.pick(&[1_000, 20_000]),
+        applying_bytes_max: random.pick(&[200, 2_000, 20_000]),
+        unapplied_bytes_max: random.pick(&[1_000, 20_000]),
         ship_bytes_max: random.pick(&[400, 4_000, 40_000]),
         message_bytes_max: random.pick(&[100, 1_000, 10_000]),
         ..Limits::default()

@@ -3,11 +3,19 @@
 //! `applied <= handed over <= committed` and `durable <= written <= last`;
 //! handed over is also no more than the own copy, durable or written by the mode.
 
-use crate::tail::Tail;
+use std::collections::VecDeque;
+
+use crate::tail::{Tail, weight};
 use crate::{Copy, Effect, Entry, EpochHistory, Position, Recovered, Sequence};
 
 /// So many committed entries are worth waking the store for; fewer wait for the next tick.
 const HAND_OVER_ENTRIES: u64 = 64;
+
+/// So many of their bytes are worth it as well, and do not push each other out of the tail.
+const HAND_OVER_BYTES: usize = 1 << 20;
+
+/// Orders to the store that it has not carried out; far below what its queue takes.
+const HANDED_ORDERS_MAX: usize = 1_024;
 
 #[derive(Debug)]
 pub(crate) struct Cursors {
@@ -18,6 +26,10 @@ pub(crate) struct Cursors {
     pub(crate) committed: Sequence,
     /// Handed to the store to be applied.
     handed: Sequence,
+    /// The orders that are not carried out: up to where, and their bytes in memory.
+    applying: VecDeque<(Sequence, usize)>,
+    applying_bytes: usize,
+    applying_bytes_max: usize,
     pub(crate) applied: Sequence,
     pub(crate) history: EpochHistory,
     /// The first sequence that the log on disk still holds.
@@ -30,7 +42,7 @@ pub(crate) struct Cursors {
 }
 
 impl Cursors {
-    pub(crate) fn new(recovered: &Recovered, own: Copy) -> Self {
+    pub(crate) fn new(recovered: &Recovered, own: Copy, applying_bytes_max: usize) -> Self {
         assert!(
             recovered.unfilled || recovered.applied <= recovered.last.sequence,
             "what was applied was in the log first"
@@ -41,6 +53,9 @@ impl Cursors {
             durable: recovered.last,
             committed: recovered.applied,
             handed: recovered.applied,
+            applying: VecDeque::new(),
+            applying_bytes: 0,
+            applying_bytes_max,
             applied: recovered.applied,
             history: recovered.history.clone(),
             first: recovered.log_first,
@@ -147,30 +162,72 @@ impl Cursors {
         self.hand_over_some(effects);
     }
 
+    /// The store has applied so far.
+    pub(crate) fn applied(&mut self, sequence: Sequence) {
+        self.applied = self.applied.max(sequence);
+        while let Some(&(last, bytes)) = self.applying.front()
+            && last <= self.applied
+        {
+            self.applying_bytes -= bytes;
+            self.applying.pop_front();
+        }
+    }
+
     /// Hands over once it is worth waking the store for it. Nobody reads the
-    /// store meanwhile: who wants to, calls [`Cursors::hand_over`] first.
+    /// store meanwhile: who wants to, calls [`Cursors::flush`] first.
     pub(crate) fn hand_over_some(&mut self, effects: &mut Vec<Effect>) {
-        let to = self.committed.min(self.own_copy().sequence);
-        if to.0 >= self.handed.0 + HAND_OVER_ENTRIES {
+        let to = self.applicable();
+        let many = || to.0 >= self.handed.0 + HAND_OVER_ENTRIES;
+        let much = || self.tail.bytes_within(self.handed, to) >= HAND_OVER_BYTES;
+        if self.has_room() && (many() || much()) {
             self.hand_over(effects);
         }
     }
 
+    /// Hands over what the store has room for. Where it has none, entries wait
+    /// in the log, and may leave the memory: they are replayed from there later.
     pub(crate) fn hand_over(&mut self, effects: &mut Vec<Effect>) {
-        let to = self.committed.min(self.own_copy().sequence);
-        if to <= self.handed {
+        let to = self.applicable();
+        if to <= self.handed || !self.has_room() {
             return;
         }
         let first = self.tail.first().unwrap_or(self.last.sequence.next());
         if self.handed.next() < first {
-            let on_disk = to.min(Sequence(first.0 - 1));
-            effects.push(Effect::Replay { to: on_disk });
-            self.handed = on_disk;
+            self.replay(to.min(Sequence(first.0 - 1)), effects);
         }
         if self.handed < to {
-            let entries = self.tail.slice(self.handed.next(), to, usize::MAX);
-            self.handed = to;
+            let room = self.applying_bytes_max - self.applying_bytes;
+            let entries = self.tail.slice(self.handed.next(), to, room);
+            let last = entries.last().expect("the tail reaches to the end");
+            self.handed = last.position.sequence;
+            let bytes = entries.iter().map(weight).sum();
+            self.applying.push_back((self.handed, bytes));
+            self.applying_bytes += bytes;
             effects.push(Effect::Apply(entries));
         }
+    }
+
+    /// Makes everything committed visible to reads that follow: what the store
+    /// has no room for in memory it reads from the log.
+    pub(crate) fn flush(&mut self, effects: &mut Vec<Effect>) {
+        self.hand_over(effects);
+        let to = self.applicable();
+        if self.handed < to {
+            self.replay(to, effects);
+        }
+    }
+
+    fn replay(&mut self, to: Sequence, effects: &mut Vec<Effect>) {
+        self.handed = to;
+        self.applying.push_back((to, 0));
+        effects.push(Effect::Replay { to });
+    }
+
+    fn applicable(&self) -> Sequence {
+        self.committed.min(self.own_copy().sequence)
+    }
+
+    fn has_room(&self) -> bool {
+        self.applying_bytes < self.applying_bytes_max && self.applying.len() < HANDED_ORDERS_MAX
     }
 }

@@ -21,6 +21,14 @@ pub struct Limits {
     pub tail_bytes_max: usize,
     /// A master accepts no further batch while so much is uncommitted.
     pub pipeline_bytes_max: usize,
+    /// Handed to the store in memory and not yet applied; what is committed
+    /// beyond that stays in the log until the store has caught up.
+    pub applying_bytes_max: usize,
+    /// A master accepts no further batch while it has proposed so much, or so
+    /// many, that are not applied: memory and disk that only the store frees.
+    pub unapplied_bytes_max: usize,
+    /// See there. Below what the queues to the disk's threads hold.
+    pub unapplied_entries_max: usize,
     /// Shipped to one replica and not yet answered.
     pub ship_bytes_max: usize,
     /// One `Entries` message; a single larger entry goes alone.
@@ -38,6 +46,9 @@ impl Default for Limits {
             election_ms: 500,
             tail_bytes_max: 16 << 20,
             pipeline_bytes_max: 64 << 20,
+            applying_bytes_max: 16 << 20,
+            unapplied_bytes_max: 64 << 20,
+            unapplied_entries_max: 3_072,
             ship_bytes_max: 16 << 20,
             message_bytes_max: 1 << 20,
         }

@@ -9,8 +9,8 @@ use crate::quorum::State;
 use crate::sync::Copy;
 use crate::tail::weight;
 use crate::{
-    Appended, Effect, Entries, Entry, Epoch, Hello, Message, NodeId, Position, Quorum, Sequence,
-    majority,
+    Appended, Effect, Entries, Entry, Epoch, Hello, Limits, Message, NodeId, Position, Quorum,
+    Sequence, majority,
 };
 
 /// How far a replica is, for operators.
@@ -42,8 +42,9 @@ pub(crate) struct Master {
     pub(crate) first: Sequence,
     since_ms: u64,
     pub(crate) replicas: BTreeMap<NodeId, Progress>,
-    uncommitted: VecDeque<(Sequence, usize)>,
-    pub(crate) uncommitted_bytes: usize,
+    uncommitted: Proposed,
+    /// Not applied: these and what is committed.
+    unapplied: Proposed,
 }
 
 impl Master {
@@ -53,18 +54,42 @@ impl Master {
             first,
             since_ms: now_ms,
             replicas: BTreeMap::new(),
-            uncommitted: VecDeque::new(),
-            uncommitted_bytes: 0,
+            uncommitted: Proposed::default(),
+            unapplied: Proposed::default(),
         }
     }
 
-    fn forget_committed(&mut self, committed: Sequence) {
-        while let Some(&(sequence, bytes)) = self.uncommitted.front() {
-            if sequence > committed {
-                return;
-            }
-            self.uncommitted_bytes -= bytes;
-            self.uncommitted.pop_front();
+    pub(crate) fn forget_applied(&mut self, applied: Sequence) {
+        self.unapplied.forget(applied);
+    }
+
+    /// Neither the other nodes nor our own store are too far behind.
+    pub(crate) fn has_room(&self, limits: &Limits) -> bool {
+        self.uncommitted.bytes < limits.pipeline_bytes_max
+            && self.unapplied.bytes < limits.unapplied_bytes_max
+            && self.unapplied.entries.len() < limits.unapplied_entries_max
+    }
+}
+
+/// Own entries that something has yet to happen to, in order, with their bytes.
+#[derive(Debug, Default)]
+struct Proposed {
+    entries: VecDeque<(Sequence, usize)>,
+    bytes: usize,
+}
+
+impl Proposed {
+    fn add(&mut self, sequence: Sequence, bytes: usize) {
+        self.entries.push_back((sequence, bytes));
+        self.bytes += bytes;
+    }
+
+    fn forget(&mut self, to: Sequence) {
+        while let Some(&(sequence, bytes)) = self.entries.front()
+            && sequence <= to
+        {
+            self.bytes -= bytes;
+            self.entries.pop_front();
         }
     }
 }
@@ -88,8 +113,8 @@ impl Quorum {
         };
         let sequence = entry.position.sequence;
         let bytes = weight(&entry);
-        master.uncommitted.push_back((sequence, bytes));
-        master.uncommitted_bytes += bytes;
+        master.uncommitted.add(sequence, bytes);
+        master.unapplied.add(sequence, bytes);
         self.log.append(vec![entry], effects);
         self.ship_all(effects);
         Some(sequence)
@@ -334,7 +359,7 @@ impl Quorum {
             }
         };
         if committable.epoch == master.epoch && committable.sequence > self.log.committed {
-            master.forget_committed(committable.sequence);
+            master.uncommitted.forget(committable.sequence);
             self.log.commit(committable.sequence, effects);
         }
     }

@@ -88,7 +88,11 @@ impl Quorum {
         let empty = recovered.last == Position::default() && recovered.promised == Epoch(0);
         Self {
             now_ms,
-            log: Cursors::new(recovered, config.sync.local),
+            log: Cursors::new(
+                recovered,
+                config.sync.local,
+                config.limits.applying_bytes_max,
+            ),
             promised: recovered.promised.max(recovered.last.epoch),
             promised_to: None,
             promising: None,
@@ -129,7 +133,11 @@ impl Quorum {
             }
             Event::PromiseStored { epoch } => self.promise_stored(epoch, effects),
             Event::Applied { sequence } => {
-                self.log.applied = self.log.applied.max(sequence);
+                self.log.applied(sequence);
+                if let State::Master(master) = &mut self.state {
+                    master.forget_applied(sequence);
+                }
+                self.log.hand_over_some(effects);
             }
             Event::LogRead { to, after, entries } => {
                 self.log_read(&to, after, entries, effects);
@@ -149,15 +157,13 @@ impl Quorum {
 
     /// Makes everything committed visible to reads of the store that follow.
     pub fn flush(&mut self, effects: &mut Vec<Effect>) {
-        self.log.hand_over(effects);
+        self.log.flush(effects);
     }
 
     /// Whether a master has room for another batch.
     pub fn accepts(&self) -> bool {
         match &self.state {
-            State::Master(master) => {
-                master.uncommitted_bytes < self.config.limits.pipeline_bytes_max
-            }
+            State::Master(master) => master.has_room(&self.config.limits),
             State::Electing(_) | State::Candidate(_) | State::Replica(_) => false,
         }
     }

@@ -76,6 +76,17 @@ impl Tail {
             .collect()
     }
 
+    /// The bytes of the held entries after `after`, up to and including `to`.
+    pub(crate) fn bytes_within(&self, after: Sequence, to: Sequence) -> usize {
+        let first = self.first().map_or(0, |first| first.0);
+        let start = usize::try_from(after.next().0.saturating_sub(first)).unwrap_or(usize::MAX);
+        self.entries
+            .range(start.min(self.entries.len())..)
+            .take_while(|entry| entry.position.sequence <= to)
+            .map(weight)
+            .sum()
+    }
+
     /// The bytes of the held entries after `sequence`, and how many they are.
     pub(crate) fn bytes_after(&self, sequence: Sequence) -> (u64, u64) {
         self.entries

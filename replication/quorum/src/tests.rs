@@ -8,6 +8,7 @@ use crate::{
     Recovered, Role, SyncMode,
 };
 
+mod applying;
 mod modes;
 
 fn quorum(recovered: &Recovered) -> Quorum {
