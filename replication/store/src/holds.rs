@@ -19,13 +19,26 @@ const HOLDS_MAX: usize = 16;
 
 /// From where on each replica needs the log.
 #[derive(Debug, Default)]
-pub(crate) struct Holds(Mutex<BTreeMap<NodeId, Place>>);
+pub(crate) struct Holds(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    places: BTreeMap<NodeId, Place>,
+    /// Of the last [`LogHold`] that was given.
+    number: u64,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Place {
     after: Sequence,
-    /// `None` while a checkpoint is being sent.
-    until: Option<Instant>,
+    keeps: Keeps,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Keeps {
+    /// While this hold lives: a checkpoint is being sent.
+    Hold(u64),
+    Until(Instant),
 }
 
 /// Keeps the log for one replica while it lives, and for a minute longer.
@@ -35,49 +48,75 @@ pub struct LogHold {
     holds: Arc<Holds>,
     replica: NodeId,
     after: Sequence,
+    number: u64,
 }
 
 impl Holds {
-    fn places(&self) -> MutexGuard<'_, BTreeMap<NodeId, Place>> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0
             .lock()
             .expect("nobody panics while holding the holds")
     }
 
-    fn set(&self, replica: &NodeId, place: Place) {
-        let mut places = self.places();
-        if places.len() < HOLDS_MAX || places.contains_key(replica) {
-            places.insert(replica.clone(), place);
-        }
-    }
-
-    /// Holds what follows `after` for as long as the result lives.
+    /// Holds what follows `after` for as long as the result lives, or until
+    /// the same replica takes another checkpoint.
     pub(crate) fn hold(self: &Arc<Self>, replica: &NodeId, after: Sequence) -> LogHold {
-        self.set(replica, Place { after, until: None });
+        let mut state = self.state();
+        state.number += 1;
+        let number = state.number;
+        let keeps = Keeps::Hold(number);
+        state.set(replica, Place { after, keeps });
         LogHold {
             holds: Arc::clone(self),
             replica: replica.clone(),
             after,
+            number,
         }
     }
 
-    /// A replica reads from here: it will come back for what follows.
+    /// A replica reads from here: it will come back for what follows. A read
+    /// from before it began to take a checkpoint says nothing any more.
     pub(crate) fn reads(&self, replica: &NodeId, after: Sequence, now: Instant) {
-        let until = Some(now + PATIENCE);
-        self.set(replica, Place { after, until });
+        let mut state = self.state();
+        let held = state.places.get(replica).map(|place| place.keeps);
+        if let Some(Keeps::Hold(_)) = held {
+            return;
+        }
+        let keeps = Keeps::Until(now + PATIENCE);
+        state.set(replica, Place { after, keeps });
     }
 
     /// Where the first of them is.
     pub(crate) fn first(&self, now: Instant) -> Option<Sequence> {
-        let mut places = self.places();
-        places.retain(|_, place| place.until.is_none_or(|until| now < until));
+        let places = &mut self.state().places;
+        places.retain(|_, place| match place.keeps {
+            Keeps::Hold(_) => true,
+            Keeps::Until(until) => now < until,
+        });
         places.values().map(|place| place.after).min()
+    }
+}
+
+impl State {
+    fn set(&mut self, replica: &NodeId, place: Place) {
+        if self.places.len() < HOLDS_MAX || self.places.contains_key(replica) {
+            self.places.insert(replica.clone(), place);
+        }
     }
 }
 
 impl Drop for LogHold {
     fn drop(&mut self) {
-        self.holds.reads(&self.replica, self.after, pace::now());
+        let mut state = self.holds.state();
+        let place = state.places.get(&self.replica);
+        // The replica may have begun anew meanwhile, and be sent another one.
+        let ours = place.is_some_and(
+            |place| matches!(place.keeps, Keeps::Hold(number) if number == self.number),
+        );
+        if ours {
+            let (after, keeps) = (self.after, Keeps::Until(pace::now() + PATIENCE));
+            state.set(&self.replica, Place { after, keeps });
+        }
     }
 }
 
@@ -103,6 +142,25 @@ mod tests {
         holds.reads(&one, Sequence(200), later);
         assert_eq!(holds.first(later), Some(Sequence(200)), "reading on");
         assert_eq!(holds.first(later + PATIENCE), None);
+    }
+
+    /// A replica lost its power in mid-transfer and came back for another
+    /// checkpoint; the end of the first transfer let go what the second needs.
+    #[test]
+    fn the_end_of_an_earlier_transfer_does_not_release_a_later_one() {
+        let holds = Arc::new(Holds::default());
+        let one = NodeId::new("broker-1");
+        let now = pace::now();
+        let first = holds.hold(&one, Sequence(100));
+        let second = holds.hold(&one, Sequence(200));
+        drop(first);
+        let later = pace::now() + 2 * PATIENCE;
+        assert_eq!(holds.first(later), Some(Sequence(200)));
+        holds.reads(&one, Sequence(150), now);
+        assert_eq!(holds.first(later), Some(Sequence(200)), "a late read");
+        drop(second);
+        assert_eq!(holds.first(pace::now()), Some(Sequence(200)));
+        assert_eq!(holds.first(pace::now() + 2 * PATIENCE), None);
     }
 
     #[test]

@@ -1,0 +1,60 @@
+//! Reading beside changes that have nothing to do with what is read.
+
+use super::*;
+
+/// It gave up after eight changes, with an empty read: the applier took that for
+/// entries that are not there, and a master for a log that begins later.
+#[test]
+fn old_segments_that_go_disturb_nobody_who_reads_new_ones() {
+    const OLD: u64 = 3_000;
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = create(directory.path());
+    fill(&mut log, 1, 1, 25);
+    let newest = log.index.segments().pop().unwrap();
+    let old = (0..OLD).map(|number| segment::Segment {
+        number,
+        ..newest.clone()
+    });
+    let mut segments: Vec<_> = old.collect();
+    segments.push(segment::Segment {
+        number: OLD,
+        ..newest
+    });
+    let index = Index::new(segments, log.last(), log.tail);
+    let reading = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !reading.load(Ordering::Acquire) {}
+            while index.drop_oldest(0, Sequence(0), None).is_some() {}
+        });
+        while index.segments().len() > 1 {
+            let (entries, _) = index.read(Sequence(5), 1 << 20, None).unwrap();
+            assert_eq!(entries.len(), 20);
+            reading.store(true, Ordering::Release);
+        }
+    });
+}
+
+#[test]
+fn a_read_of_what_goes_is_empty_or_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = create(directory.path());
+    log.options.retention_bytes = 0;
+    fill(&mut log, 1, 1, 200);
+    let index = log.index();
+    let trimmed = thread::scope(|scope| {
+        let trimming = scope.spawn(|| log.trim(Sequence(200), None).unwrap().unwrap());
+        loop {
+            let (entries, _) = index.read(Sequence(0), 60_000, None).unwrap();
+            let Some(first) = entries.first() else {
+                break;
+            };
+            assert_eq!(*first, entry(1, 1, 1000));
+        }
+        trimming.join().unwrap()
+    });
+    let (entries, _) = index
+        .read(Sequence(trimmed.0 - 1), usize::MAX, None)
+        .unwrap();
+    assert_eq!(entries, read_all(&log));
+}
