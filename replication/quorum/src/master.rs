@@ -286,6 +286,11 @@ impl Quorum {
             return;
         }
         let Some(last) = entries.last() else {
+            if after.next() >= self.log.first {
+                // Read when we led before, or of a log that begins later, as it will be
+                // reported: the replica's next answer has it read again.
+                return;
+            }
             progress.snapshot = true;
             effects.push(Effect::Send {
                 to: to.clone(),

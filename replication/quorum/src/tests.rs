@@ -424,8 +424,42 @@ fn a_read_from_before_a_cut_is_made_again() {
     };
     let effects = step(&mut node, read(vec![entry(9, 6)]), 60);
     assert!(reads(&effects), "{effects:?}");
+    let effects = step(&mut node, read(Vec::new()), 62);
+    assert!(!takes_snapshot(&effects), "{effects:?}");
+    let nothing_new = Message::Appended(Appended {
+        epoch: crate::Epoch(2),
+        appended: Position::new(1, 5),
+        durable: Position::new(1, 5),
+        applied: crate::Sequence(0),
+        stamp_ms: 50,
+    });
+    let effects = step(&mut node, received("a", nothing_new), 64);
+    assert!(reads(&effects), "{effects:?}");
     let effects = step(&mut node, read(vec![entry(1, 6)]), 70);
     assert!(effects.iter().any(|effect| {
         matches!(effect, Effect::Send { message: Message::Entries(entries), .. } if entries.entries.len() == 1)
     }));
+
+    // Empty because the log begins later.
+    let first = crate::Sequence(9);
+    step(&mut node, Event::LogTrimmed { first }, 80);
+    let read = Event::LogRead {
+        to: NodeId::new("a"),
+        after: crate::Sequence(6),
+        entries: Vec::new(),
+    };
+    let effects = step(&mut node, read, 90);
+    assert!(takes_snapshot(&effects), "{effects:?}");
+}
+
+fn takes_snapshot(effects: &[Effect]) -> bool {
+    effects.iter().any(|effect| {
+        matches!(
+            effect,
+            Effect::Send {
+                message: Message::TakeSnapshot { .. },
+                ..
+            }
+        )
+    })
 }

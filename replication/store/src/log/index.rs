@@ -12,9 +12,6 @@ use crate::log::segment::Segment;
 /// Log that is held for replicas beyond the retention ends at so many times that.
 const HELD_RETENTIONS_MAX: u64 = 4;
 
-/// A reader that finds the log changed under it begins again so often.
-const RETRIES_MAX: usize = 8;
-
 /// The segments and the end of the log.
 pub(crate) struct Index(Mutex<State>);
 
@@ -25,8 +22,8 @@ struct State {
     appended: Position,
     /// …and ends here in the last segment.
     end: u64,
-    /// Rises before anything that may be read is overwritten.
-    changes: u64,
+    /// Rises before anything that was to be read is cut off.
+    cuts: u64,
 }
 
 /// Where a reader left off, so that it need not search again.
@@ -35,7 +32,7 @@ pub(crate) struct Cursor {
     segment: u64,
     offset: u64,
     previous: Position,
-    changes: u64,
+    cuts: u64,
 }
 
 /// A piece of the log to read: the rest of one segment.
@@ -45,7 +42,16 @@ struct Piece {
     previous: Position,
     limit: u64,
     last: Sequence,
-    changes: u64,
+    cuts: u64,
+}
+
+/// What may have become of it while it was read.
+enum Since {
+    Nothing,
+    /// Its segment left the log, and the file may be used again.
+    Dropped,
+    /// The log was cut, there or elsewhere.
+    Cut,
 }
 
 impl Index {
@@ -54,7 +60,7 @@ impl Index {
             segments,
             appended,
             end,
-            changes: 0,
+            cuts: 0,
         }))
     }
 
@@ -115,14 +121,13 @@ impl Index {
         if awaited && rest < retention_bytes.saturating_mul(HELD_RETENTIONS_MAX) {
             return None;
         }
-        state.changes += 1;
         Some(state.segments.remove(0))
     }
 
     /// Ends the log at `keep` and takes out the segments behind.
     pub(super) fn cut(&self, keep: Position) -> Vec<Segment> {
         let mut state = self.state();
-        state.changes += 1;
+        state.cuts += 1;
         state.appended = keep;
         let behind = state
             .segments
@@ -135,35 +140,56 @@ impl Index {
     }
 
     /// Entries after `after`, in order, until `bytes_max` is reached, but at
-    /// least one. Empty if there are none, or the log begins later.
+    /// least one. Empty only if there are none, or the log begins later: a
+    /// change meanwhile counts if what was read may be no more, and then there
+    /// is less to read or a later beginning.
     pub(crate) fn read(
         &self,
         after: Sequence,
         bytes_max: usize,
         cursor: Option<Cursor>,
     ) -> Result<(Vec<Entry>, Option<Cursor>), FatalError> {
-        for _ in 0..RETRIES_MAX {
-            let mut entries = Vec::new();
-            let mut cursor = cursor;
-            let mut bytes_left = bytes_max.max(1);
-            loop {
-                let last = entries
-                    .last()
-                    .map_or(after, |entry: &Entry| entry.position.sequence);
-                let Some(piece) = self.piece(last, cursor) else {
-                    return Ok((entries, cursor));
-                };
-                let read = read_piece(&piece, last, &mut bytes_left, &mut entries);
-                if self.state().changes != piece.changes {
-                    break;
+        let mut entries = Vec::new();
+        let mut cursor = cursor;
+        let mut bytes_left = bytes_max.max(1);
+        loop {
+            let last = entries
+                .last()
+                .map_or(after, |entry: &Entry| entry.position.sequence);
+            let Some(piece) = self.piece(last, cursor) else {
+                return Ok((entries, cursor));
+            };
+            let before = entries.len();
+            let read = read_piece(&piece, last, &mut bytes_left, &mut entries);
+            match self.since(&piece) {
+                Since::Nothing => cursor = Some(read?),
+                // Its file may be a later segment by now. What was read of the ones before is good.
+                Since::Dropped if before > 0 => {
+                    entries.truncate(before);
+                    return Ok((entries, None));
                 }
-                cursor = Some(read?);
-                if bytes_left == 0 {
-                    return Ok((entries, cursor));
+                Since::Dropped | Since::Cut => {
+                    entries.clear();
+                    cursor = None;
+                    bytes_left = bytes_max.max(1);
                 }
             }
+            if bytes_left == 0 {
+                return Ok((entries, cursor));
+            }
         }
-        Ok((Vec::new(), None))
+    }
+
+    /// What has happened to a piece since it was given.
+    fn since(&self, piece: &Piece) -> Since {
+        let state = self.state();
+        if state.cuts != piece.cuts {
+            Since::Cut
+        } else if state.segments[0].number > piece.segment.number {
+            Since::Dropped
+        } else {
+            Since::Nothing
+        }
     }
 
     /// The segment that holds the entry after `after`, from there if the cursor knows.
@@ -179,7 +205,7 @@ impl Index {
         let segment = &state.segments[index];
         let next = state.segments.get(index + 1);
         let known = cursor.filter(|cursor| {
-            cursor.changes == state.changes
+            cursor.cuts == state.cuts
                 && cursor.segment == segment.number
                 && cursor.previous.sequence <= after
         });
@@ -188,7 +214,7 @@ impl Index {
             previous: known.map_or(segment.previous, |cursor| cursor.previous),
             limit: next.map_or(state.end, |_| segment.bytes),
             last: next.map_or(state.appended.sequence, |next| next.previous.sequence),
-            changes: state.changes,
+            cuts: state.cuts,
             segment: segment.clone(),
         })
     }
@@ -224,6 +250,6 @@ fn read_piece(
         segment: piece.segment.number,
         offset: scan.offset(),
         previous,
-        changes: piece.changes,
+        cuts: piece.cuts,
     })
 }

@@ -3,6 +3,7 @@
 //! synced may be torn.
 
 mod model;
+mod readers;
 mod trim;
 
 use std::fs;
