@@ -67,6 +67,21 @@ pub(crate) fn zero(file: &File, path: &Path, from: u64, to: u64) -> Result<(), D
     Ok(())
 }
 
+/// Writes what is read from `[from, to)` over itself, so that a sync that follows
+/// writes it to the disk, whatever became of an earlier one.
+pub(crate) fn rewrite(file: &File, path: &Path, from: u64, to: u64) -> Result<(), DiskError> {
+    let mut chunk = vec![0; ZERO_CHUNK_BYTES];
+    let mut at = from;
+    while at < to {
+        let bytes = (to - at).min(ZERO_CHUNK_BYTES as u64);
+        let chunk = &mut chunk[..usize::try_from(bytes).expect("a chunk fits")];
+        file.read_exact_at(chunk, at).context_at("read", path, at)?;
+        file.write_all_at(chunk, at).context_at("write", path, at)?;
+        at += bytes;
+    }
+    Ok(())
+}
+
 /// Syncs every file in a flat directory, and the directory.
 pub(crate) fn sync_tree(path: &Path) -> Result<(), DiskError> {
     for entry in fs::read_dir(path).context("list", path)? {

@@ -51,6 +51,8 @@ struct End {
     history: EpochHistory,
     /// In the last segment that is kept.
     offset: u64,
+    /// What is before `offset`, from here on, may not have been synced.
+    unsynced: u64,
     /// From `offset` to here, zeros are to be written.
     zero_to: u64,
     /// Something behind it may be worth a look by a human.
@@ -188,12 +190,14 @@ impl Examined {
         let Some(from) = from.checked_sub(1) else {
             return Ok(());
         };
+        let marked = self.mark.as_ref().map(|mark| mark.position().sequence);
+        let marked = marked.unwrap_or_default();
         self.end.last = self.kept[from].1.previous;
         self.end.history = self.kept[from].0.history.clone();
         for index in from..self.kept.len() {
             let next = self.kept.get(index + 1).map(|(_, next)| next.previous);
             let (_, segment) = &self.kept[index];
-            let damage = walk_segment(segment, next, &mut self.end)?;
+            let damage = walk_segment(segment, next, marked, &mut self.end)?;
             if let Some(damage) = damage {
                 self.damaged(damage);
                 let behind = self.kept.split_off(index + 1);
@@ -255,6 +259,7 @@ impl Examined {
             last,
             history,
             offset,
+            unsynced,
             zero_to,
             keep_copy,
         } = self.end;
@@ -263,7 +268,9 @@ impl Examined {
             fs::copy(&active.path, &copy).context("keep a copy as", &copy)?;
         }
         files::zero(&active.file, &active.path, offset, zero_to)?;
-        // What was read may have been in memory only.
+        // What was read may be in memory only. If a sync of it failed, and ended the
+        // process before, the system told that once and takes its pages for clean.
+        files::rewrite(&active.file, &active.path, unsynced, offset)?;
         active.file.sync_data().context("sync", &active.path)?;
         let mut mark = match self.mark {
             Some(mark) => mark,
@@ -292,12 +299,17 @@ impl Examined {
 fn walk_segment(
     segment: &Segment,
     next: Option<Position>,
+    marked: Sequence,
     end: &mut End,
 ) -> Result<Option<Damage>, DiskError> {
     let mut scan = Scan::new(segment, segment.begin, segment.bytes);
+    end.unsynced = segment.begin;
     while Some(end.last) != next
         && let Some((found, _)) = scan.next(end.last)?
     {
+        if found.position.sequence <= marked {
+            end.unsynced = found.end;
+        }
         end.last = found.position;
         end.history.append(found.position);
     }

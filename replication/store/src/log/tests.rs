@@ -4,6 +4,7 @@
 
 mod model;
 mod readers;
+mod tail;
 mod trim;
 
 use std::fs;
