@@ -81,7 +81,7 @@ struct State {
 impl Locked {
     /// Makes the directory if it is not there, and takes it.
     pub(crate) fn take(path: &Path) -> Result<Self, OpenError> {
-        fs::create_dir_all(path).context("make the directory", path)?;
+        files::create_directories(path)?;
         let lock = Lock::take(path)?;
         Ok(Self {
             path: path.to_owned(),

@@ -82,6 +82,25 @@ pub(crate) fn rewrite(file: &File, path: &Path, from: u64, to: u64) -> Result<()
     Ok(())
 }
 
+/// Makes a directory and those above it, as far as they are not there: durable
+/// when it returns.
+pub(crate) fn create_directories(path: &Path) -> Result<(), DiskError> {
+    let missing = path
+        .ancestors()
+        .filter(|path| !path.as_os_str().is_empty())
+        .take_while(|path| !path.exists())
+        .count();
+    fs::create_dir_all(path).context("make the directory", path)?;
+    for made in path.ancestors().take(missing) {
+        let parent = match made.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            Some(_) | None => Path::new("."),
+        };
+        sync_directory(parent)?;
+    }
+    Ok(())
+}
+
 /// Syncs every file in a flat directory, and the directory.
 pub(crate) fn sync_tree(path: &Path) -> Result<(), DiskError> {
     for entry in fs::read_dir(path).context("list", path)? {

@@ -345,6 +345,9 @@ fn note_cut(options: &LogOptions, keep: Position) -> Result<(), DiskError> {
 }
 
 fn forget_cut(options: &LogOptions) -> Result<(), DiskError> {
+    // The segments behind it are gone for good first: one that a power cut brought
+    // back, without the note, would pass for damage.
+    files::sync_directory(&options.directory)?;
     files::remove(&cut_path(options))?;
     files::sync_directory(&options.directory)
 }
