@@ -322,6 +322,11 @@ impl Directory {
         })
     }
 
+    /// Removes what is left of a checkpoint that was being gathered.
+    pub(crate) fn empty_staging(&self) -> Result<(), DiskError> {
+        files::remove_tree(&staging_directory(&self.path))
+    }
+
     /// Removes generations that do not count.
     fn remove_others(&self) -> Result<(), DiskError> {
         let current = self.generation_path();

@@ -99,6 +99,7 @@ impl Store {
         let mut damage = directory
             .begin_run(options.sync)?
             .then_some(Damage::UnsyncedLost);
+        directory.empty_staging()?;
         let promised = directory.promised()?;
         if promised.is_none() {
             damage.get_or_insert(Damage::File {

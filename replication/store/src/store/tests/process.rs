@@ -139,3 +139,16 @@ fn fill_the_disk(directory: &Path) {
     fs::write(directory.join("acknowledged"), acknowledged.to_string()).unwrap();
     rig.store.close();
 }
+
+/// A crash in mid-fetch left as much as a whole store on the disk, until the next fetch.
+#[test]
+fn a_start_removes_what_is_left_of_a_checkpoint_under_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("not").join("there");
+    open(&path).store.close();
+    let staging = crate::staging_directory(&path);
+    fs::create_dir(&staging).unwrap();
+    fs::write(staging.join("000007.sst"), "half of it").unwrap();
+    open(&path).store.close();
+    assert!(!staging.exists());
+}
