@@ -6,6 +6,9 @@ use crate::disk::{Checkpoint, LogOperation};
 use crate::node::ApplyJob;
 use crate::world::{Happening, World};
 
+/// What waits for a disk that hangs looks again so often: it may be healed.
+const HANGS_LOOK_US: u64 = 20_000;
+
 impl World {
     /// One effect of a living process.
     pub fn effect(&mut self, node: usize, effect: Effect) {
@@ -134,9 +137,20 @@ impl World {
         self.after(at, Happening::Written { node, life });
     }
 
+    /// Whether a disk hangs; if so, it is looked at again later.
+    fn hangs(&mut self, node: usize, again: Happening) -> bool {
+        let left_us = self.nodes[node]
+            .hung_disk_until_us
+            .saturating_sub(self.now_us);
+        if left_us > 0 {
+            self.after(left_us.min(HANGS_LOOK_US), again);
+        }
+        left_us > 0
+    }
+
     /// The operating system has it.
     pub fn written(&mut self, node: usize, life: u64) {
-        if self.life(node) != Some(life) {
+        if self.life(node) != Some(life) || self.hangs(node, Happening::Written { node, life }) {
             return;
         }
         let machine = &mut self.nodes[node];
@@ -159,7 +173,7 @@ impl World {
 
     /// The platter has it.
     pub fn synced(&mut self, node: usize, life: u64) {
-        if self.life(node) != Some(life) {
+        if self.life(node) != Some(life) || self.hangs(node, Happening::Synced { node, life }) {
             return;
         }
         let mut reports = Vec::new();

@@ -3,7 +3,7 @@
 use replicamq_quorum::{Effect, Message, Role};
 
 use crate::disk::Filled;
-use crate::plan::{FAULTS, Fault};
+use crate::plan::Fault;
 use crate::world::{Happening, Phase, World};
 
 /// A process that will die at its next effect of a kind.
@@ -58,7 +58,6 @@ impl World {
         let fault = self.random.pick(&kinds);
         self.figures.faults += 1;
         self.trace.line(self.now_us, || format!("fault {fault:?}"));
-        debug_assert!(FAULTS.contains(&fault));
         let node = self.victim();
         let lasts = self.random.between(self.plan.fault_lasts_us);
         match fault {
@@ -102,6 +101,9 @@ impl World {
             Fault::SessionExpired => self.expire_any_session(),
             Fault::StreamBreak => self.break_any_stream(),
             Fault::SlowDisk => self.nodes[node].slow_disk_until_us = self.now_us + lasts,
+            Fault::HungDisk | Fault::HungMaster | Fault::HungReplica => {
+                self.hang_disk(fault, node, lasts);
+            }
             Fault::Wipe => {
                 self.wipe(node, (1_000, 2_000_000));
             }
@@ -127,6 +129,30 @@ impl World {
             })
             .collect();
         (!replicas.is_empty()).then(|| self.random.pick(&replicas))
+    }
+
+    /// Whose disk hangs, and for how long.
+    fn hang_disk(&mut self, fault: Fault, node: usize, lasts: u64) {
+        let (node, lasts) = match fault {
+            Fault::HungMaster => {
+                let Some(master) = self.master() else { return };
+                self.orphan(master);
+                (master, lasts)
+            }
+            Fault::HungReplica => {
+                let (Some(master), Some(replica)) = (self.master(), self.replica()) else {
+                    return;
+                };
+                self.crash_for(master, false, (500_000, 500_000));
+                (replica, lasts)
+            }
+            _ => (node, self.random.between((500_000, 9_000_000))),
+        };
+        let name = &self.nodes[node].name;
+        self.trace.line(self.now_us, || {
+            format!("the disk of {name} hangs for {lasts} us")
+        });
+        self.nodes[node].hung_disk_until_us = self.now_us + lasts;
     }
 
     /// From everything.
@@ -311,6 +337,7 @@ impl World {
         self.heal_keeper();
         for node in 0..self.nodes.len() {
             self.nodes[node].slow_disk_until_us = now_us;
+            self.nodes[node].hung_disk_until_us = now_us;
             if let Some(life) = self.life(node).filter(|_| self.nodes[node].paused()) {
                 self.at(now_us, Happening::Resume { node, life });
             }

@@ -24,6 +24,8 @@ pub struct Node {
     pub powerless: bool,
     /// The disk is slow until then.
     pub slow_disk_until_us: u64,
+    /// Writes and syncs end no sooner: no error, no answer.
+    pub hung_disk_until_us: u64,
 }
 
 /// A clock that starts with its process and runs a little fast or slow.

@@ -38,6 +38,12 @@ pub enum Fault {
     StreamBreak,
     /// A disk becomes slow.
     SlowDisk,
+    /// A disk hangs: no answer, no error, for seconds.
+    HungDisk,
+    /// The disk of a master that serves hangs for longer than clients may wait.
+    HungMaster,
+    /// As does the disk of a replica, whose master dies and comes back.
+    HungReplica,
     /// A store is emptied or damaged, and the node restarted.
     Wipe,
     /// See `traps.rs`.
@@ -48,8 +54,8 @@ pub enum Fault {
     Ambush,
 }
 
-/// All of them.
-pub const FAULTS: [Fault; 18] = [
+/// All that a seed may meet; two are for drills alone.
+pub const FAULTS: [Fault; 19] = [
     Fault::Kill,
     Fault::KillMaster,
     Fault::KillReplica,
@@ -64,6 +70,7 @@ pub const FAULTS: [Fault; 18] = [
     Fault::SessionExpired,
     Fault::StreamBreak,
     Fault::SlowDisk,
+    Fault::HungDisk,
     Fault::Wipe,
     Fault::FillTrap,
     Fault::FenceTrap,
@@ -220,6 +227,7 @@ impl Plan {
     /// again and again; or nothing.
     #[must_use]
     pub fn drill(fault: Option<Fault>, random: &mut Random) -> Self {
+        let hangs = matches!(fault, Some(Fault::HungMaster | Fault::HungReplica));
         let steady = |usual_us| Delay {
             usual_us,
             slow_ppm: 1_000,
@@ -229,10 +237,19 @@ impl Plan {
             replicas: 3,
             sync: SyncMode::QUORUM_DISK,
             limits: Limits::default(),
-            faults_us: 20_000_000,
+            faults_us: if hangs { 50_000_000 } else { 20_000_000 },
             faults: fault.into_iter().collect(),
-            fault_lasts_us: (3_000_000, 3_500_000),
-            fault_every_us: (4_000_000, 6_000_000),
+            fault_lasts_us: if hangs {
+                (9_000_000, 9_500_000)
+            } else {
+                (3_000_000, 3_500_000)
+            },
+            // The next one only when all is well again: one disk of three may hang.
+            fault_every_us: if hangs {
+                (12_000_000, 15_000_000)
+            } else {
+                (4_000_000, 6_000_000)
+            },
             unary: steady((80, 900)),
             unary_loss_ppm: 0,
             unary_twice_ppm: 0,

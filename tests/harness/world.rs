@@ -294,6 +294,7 @@ impl World {
                 process: None,
                 powerless: false,
                 slow_disk_until_us: 0,
+                hung_disk_until_us: 0,
             });
             let at = world.random.between((0, 400_000));
             world.after(at, Happening::Start { node });

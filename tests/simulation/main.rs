@@ -90,6 +90,18 @@ fn a_master_cut_off_costs_clients_less_than_two_seconds() {
     assert!(outages_ms(Fault::CutMaster).last() < Some(&2_000));
 }
 
+/// It hears a quorum, which sees nothing wrong: only its own clock tells.
+#[test]
+fn a_master_whose_disk_hangs_costs_clients_less_than_four_seconds() {
+    assert!(outages_ms(Fault::HungMaster).last() < Some(&4_000));
+}
+
+/// The others would have it stand, and it cannot: a quorum without it is enough.
+#[test]
+fn a_replica_whose_disk_hangs_costs_clients_less_than_four_seconds() {
+    assert!(outages_ms(Fault::HungReplica).last() < Some(&4_000));
+}
+
 #[test]
 fn every_seed_keeps_the_promises() {
     if let Some(seed) = number("SEED") {

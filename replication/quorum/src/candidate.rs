@@ -1,6 +1,6 @@
 //! Without a master: asking, claiming the next epoch, collecting promises.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::master::Master;
 use crate::quorum::State;
@@ -62,7 +62,10 @@ pub(crate) struct Candidate {
     /// ZooKeeper said that the epoch is ours.
     won: bool,
     since_ms: u64,
+    /// Of nodes whose logs end no later than ours: these alone count.
     promises: BTreeMap<NodeId, Position>,
+    /// Promised, but with a log that ends later.
+    ahead: BTreeSet<NodeId>,
     /// Replicas that follow us already.
     pub(crate) greetings: BTreeMap<NodeId, Hello>,
 }
@@ -137,7 +140,9 @@ impl Quorum {
         electing.answers.insert(from, (self.now_ms, answer));
     }
 
-    /// Claims the next epoch if this node is the furthest on of a willing quorum.
+    /// Claims the next epoch if this node is the furthest on of a willing quorum,
+    /// or those further on had their time: they may have a disk that hangs, or
+    /// be heard without hearing.
     fn stand(&mut self, effects: &mut Vec<Effect>) {
         if !self.may_promise() || !self.log.written_out() {
             return;
@@ -167,10 +172,13 @@ impl Quorum {
             return;
         }
         let enough_ms = *electing.enough_ms.get_or_insert(self.now_ms);
-        let best = willing
+        let better = willing
             .iter()
-            .all(|a| standing(a.durable, a.weight, a.rank) < mine);
-        if !best {
+            .filter(|a| standing(a.durable, a.weight, a.rank) > mine)
+            .count();
+        let deference_ms =
+            self.config.limits.deference_ms * u64::try_from(better).expect("nodes are few");
+        if self.now_ms < enough_ms + deference_ms {
             return;
         }
         let all_answered = others
@@ -186,6 +194,7 @@ impl Quorum {
             won: false,
             since_ms: self.now_ms,
             promises: BTreeMap::new(),
+            ahead: BTreeSet::new(),
             greetings: BTreeMap::new(),
         });
         effects.push(Effect::Claim { epoch, version });
@@ -251,8 +260,16 @@ impl Quorum {
             return;
         }
         if answer.durable > last {
+            // What it has beyond us may be committed, as far as it and we know: only a
+            // quorum of promises without its own tells that it is not.
             let reason = format!("{from} is further on, at {}", answer.durable);
-            self.give_up(reason, effects);
+            candidate.ahead.insert(from);
+            let left = self.config.replicas - candidate.ahead.len();
+            if left < majority(self.config.replicas) {
+                self.give_up(reason, effects);
+            } else {
+                effects.push(Effect::Note(reason));
+            }
             return;
         }
         candidate.promises.insert(from, answer.durable);

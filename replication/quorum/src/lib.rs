@@ -17,6 +17,7 @@ mod position;
 mod progress;
 mod quorum;
 mod replica;
+mod stall;
 mod sync;
 mod tail;
 #[cfg(test)]

@@ -12,6 +12,13 @@ pub struct Limits {
     pub suspicion_ms: u64,
     /// A master without a quorum for so long steps down.
     pub step_down_ms: u64,
+    /// A disk that owes an answer for so long is taken to hang: a master gives
+    /// up its epoch, and nobody counts on this node's promise. Longer than any
+    /// sync that clients should rather wait for than fail over.
+    pub disk_stall_ms: u64,
+    /// So long each of those that should stand before us is given to do so:
+    /// whatever keeps it, a quorum without it is enough. Longer than an election.
+    pub deference_ms: u64,
     /// With a quorum of answers in hand, wait so long for the others.
     pub settle_ms: u64,
     /// An election without a result starts again after this.
@@ -42,6 +49,8 @@ impl Default for Limits {
             lease_ms: 500,
             suspicion_ms: 800,
             step_down_ms: 2_000,
+            disk_stall_ms: 2_000,
+            deference_ms: 1_000,
             settle_ms: 100,
             election_ms: 500,
             tail_bytes_max: 16 << 20,

@@ -427,6 +427,14 @@ impl Quorum {
             self.give_up(reason, effects);
             return;
         }
+        // Alone it has nobody to leave its clients to.
+        if self.config.replicas > 1
+            && let Some(stalled) = self.disk_stalled()
+        {
+            let reason = format!("{stalled}: epoch {} ends here", master.epoch);
+            self.give_up(reason, effects);
+            return;
+        }
         let due: Vec<NodeId> = master
             .replicas
             .iter()

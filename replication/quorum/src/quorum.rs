@@ -10,6 +10,7 @@ use crate::candidate::{Candidate, Electing};
 use crate::cursors::Cursors;
 use crate::master::Master;
 use crate::replica::Replica;
+use crate::stall::Stall;
 use crate::{
     AskAnswer, Effect, Epoch, Event, Keeper, Limits, Message, NodeId, Position, PromiseAnswer,
     Recovered, Role, Sequence, SyncMode,
@@ -67,6 +68,7 @@ pub struct Quorum {
     /// To whom, asked or not; unknown after a restart.
     pub(crate) promised_to: Option<NodeId>,
     promising: Option<Promising>,
+    stall: Stall,
     /// The last thing ZooKeeper said; `None` while it cannot be reached.
     pub(crate) keeper: Option<Keeper>,
     /// The last epoch known to be claimed, and by whom.
@@ -96,6 +98,7 @@ impl Quorum {
             promised: recovered.promised.max(recovered.last.epoch),
             promised_to: None,
             promising: None,
+            stall: Stall::default(),
             keeper: None,
             known: (Epoch(0), None),
             filled: match (recovered.unfilled, recovered.filling) {
@@ -114,6 +117,9 @@ impl Quorum {
     /// Takes one event at a time that never goes back.
     pub fn step(&mut self, event: Event, now_ms: u64, effects: &mut Vec<Effect>) {
         self.now_ms = self.now_ms.max(now_ms);
+        let durable = self.log.durable;
+        let stored = matches!(event, Event::Truncated { .. } | Event::PromiseStored { .. });
+        let logged = matches!(event, Event::Logged { .. });
         match event {
             Event::Tick => self.log.hand_over(effects),
             Event::Keeper(keeper) => self.keeper_read(keeper, effects),
@@ -144,6 +150,8 @@ impl Quorum {
             }
             Event::LogTrimmed { first } => self.log.first = self.log.first.max(first),
         }
+        let answered = stored || (logged && self.log.durable != durable);
+        self.watch_disk(answered, effects);
         self.tick(effects);
         self.report(effects);
     }
@@ -280,6 +288,32 @@ impl Quorum {
         }
     }
 
+    fn watch_disk(&mut self, answered: bool, effects: &mut Vec<Effect>) {
+        let owes = self.promise_under_way() || !self.log.settled();
+        let was_ms = self.stall.ms(self.now_ms);
+        self.stall.look(owes, answered, self.now_ms);
+        let stalled = self.disk_stalled().is_some();
+        if stalled == self.stall.told {
+            return;
+        }
+        self.stall.told = stalled;
+        effects.push(Effect::Note(if stalled {
+            format!(
+                "this node's disk owes an answer for {} ms: until it comes, this node neither leads nor counts as a promise",
+                self.stall.ms(self.now_ms)
+            )
+        } else {
+            format!("this node's disk answers again, after {was_ms} ms")
+        }));
+    }
+
+    /// Why nobody should count on this node's disk now.
+    pub(crate) fn disk_stalled(&self) -> Option<String> {
+        let ms = self.stall.ms(self.now_ms);
+        (ms > self.config.limits.disk_stall_ms)
+            .then(|| format!("this node's disk has not answered for {ms} ms"))
+    }
+
     /// Nothing changes by an ask: it only tells whether a promise is to be had.
     fn asked(&self, from: NodeId, effects: &mut Vec<Effect>) {
         let master = self.heard_master();
@@ -292,7 +326,7 @@ impl Quorum {
         } else if matches!(self.state, State::Replica(_)) {
             Some("this node has just promised another".to_owned())
         } else {
-            None
+            self.disk_stalled()
         };
         let own = self.own_member();
         let answer = AskAnswer {

@@ -1,5 +1,7 @@
 //! Short histories of one node, each of which went wrong once under simulated faults.
 
+mod hung_disk;
+
 use bytes::Bytes;
 
 use crate::{
