@@ -150,6 +150,7 @@ impl World {
         self.random.shuffle(&mut members);
         let event = Event::Keeper(Keeper {
             members,
+            voters: self.nodes.iter().map(|node| node.name.clone()).collect(),
             epoch: self.keeper.epoch.clone(),
         });
         let client = &mut self.nodes[node].process_mut().keeper;

@@ -1,6 +1,8 @@
 //! Who may join, as whom, and what lies in ZooKeeper then.
 
-use replicamq_cluster::{MembershipEvent, RefusedMembership, Standing};
+use std::time::Duration;
+
+use replicamq_cluster::{KeeperAccess, MembershipEvent, Operator, RefusedMembership, Standing};
 use replicamq_harness::zookeeper::ZooKeeper;
 use replicamq_quorum::{Epoch, NodeId, Position};
 use serde_json::json;
@@ -344,4 +346,34 @@ async fn a_keeper_that_lost_everything_takes_the_cluster_from_the_stores() {
         json(&person, &format!("{root}/cluster")).await["cluster"],
         "the-old-one"
     );
+}
+
+/// It was left out until it came, and the replaced one stayed among those who count.
+#[tokio::test]
+async fn a_place_counts_for_who_has_it_from_the_moment_it_is_given() {
+    let zookeeper = ZooKeeper::start().unwrap();
+    let mut nodes: Vec<_> = ["a", "b", "c"]
+        .iter()
+        .map(|name| Node::start(config(&zookeeper.address, name)))
+        .collect();
+    for node in &mut nodes {
+        node.joined().await;
+    }
+    nodes.pop().unwrap().membership.stop().await;
+    nodes[0].keeper(|keeper| keeper.members.len() == 2).await;
+    let operator = Operator::connect(KeeperAccess {
+        address: zookeeper.address.clone(),
+        path: "/replicamq/test".to_owned(),
+        password: None,
+        timeout: Duration::from_secs(30),
+    });
+    let operator = operator.await.unwrap();
+    let (old, new) = (NodeId::new("c"), NodeId::new("d"));
+    operator.replace(&old, &new).await.unwrap();
+    let read = nodes[0]
+        .keeper(|keeper| !keeper.voters.contains(&old))
+        .await;
+    let voters = ["a", "b", "d"].map(NodeId::new);
+    assert_eq!(read.voters, voters.into());
+    assert_eq!(names(&read), ["a", "b"]);
 }

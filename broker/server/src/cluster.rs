@@ -78,9 +78,10 @@ struct NodesArgs {
 
 /// Give the place of a dead node to a new one.
 ///
-/// The old node is refused from then on, should it ever come back. The new one starts with an empty directory and is
-/// filled by the master; until then it does not count. Refused while the old node is alive, and if too few of the
-/// others hold the messages.
+/// Stop the old process first, and see to it that it does not come back: dead means only that ZooKeeper does not hear
+/// it. From then on the others refuse it and count nothing that it says. The new node starts with an empty directory
+/// and is filled by the master; until then it does not count. Refused while the old node is alive, and if too few of
+/// the others hold the messages.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

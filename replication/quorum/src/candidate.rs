@@ -29,7 +29,7 @@ pub(crate) struct Electing {
     round_at_ms: u64,
     rounds: u32,
     /// The last of each, and when it came.
-    answers: BTreeMap<NodeId, (u64, AskAnswer)>,
+    pub(crate) answers: BTreeMap<NodeId, (u64, AskAnswer)>,
     /// When a quorum of willing answers was first there.
     enough_ms: Option<u64>,
 }
@@ -68,6 +68,20 @@ pub(crate) struct Candidate {
     ahead: BTreeSet<NodeId>,
     /// Replicas that follow us already.
     pub(crate) greetings: BTreeMap<NodeId, Hello>,
+}
+
+impl Candidate {
+    /// Everybody who promised or greeted.
+    pub(crate) fn heard(&self) -> impl Iterator<Item = &NodeId> {
+        let promised = self.promises.keys().chain(&self.ahead);
+        promised.chain(self.greetings.keys())
+    }
+
+    pub(crate) fn dismiss(&mut self, node: &NodeId) {
+        self.promises.remove(node);
+        self.ahead.remove(node);
+        self.greetings.remove(node);
+    }
 }
 
 /// Who stands before whom: the furthest log, then the operator's preference,
@@ -122,6 +136,9 @@ impl Quorum {
         answer: AskAnswer,
         effects: &mut Vec<Effect>,
     ) {
+        if !self.is_voter(&from) {
+            return;
+        }
         let busy = self.promise_under_way() || self.unproven;
         let State::Electing(electing) = &mut self.state else {
             return;
@@ -247,6 +264,9 @@ impl Quorum {
     ) {
         // Synced with our own promise, without which we do not rise.
         let last = self.log.last;
+        if !self.is_voter(&from) {
+            return;
+        }
         let State::Candidate(candidate) = &mut self.state else {
             return;
         };

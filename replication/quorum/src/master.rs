@@ -122,6 +122,11 @@ impl Quorum {
 
     /// A replica opened its stream.
     pub(crate) fn greeted(&mut self, from: NodeId, hello: Hello, effects: &mut Vec<Effect>) {
+        if !self.is_voter(&from) {
+            let reason = format!("{from} has no place in this cluster");
+            self.refuse(from, reason, effects);
+            return;
+        }
         match &mut self.state {
             State::Master(_) => self.admit(from, &hello, effects),
             State::Candidate(candidate) if candidate.epoch == hello.epoch => {

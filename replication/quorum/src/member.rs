@@ -1,5 +1,6 @@
 //! Who is here and who led last, as ZooKeeper tells it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -58,6 +59,8 @@ pub struct EpochRecord {
 pub struct Keeper {
     /// The voters that are present, in no particular order.
     pub members: Vec<Member>,
+    /// All that have a place, present or not, filled or not: nobody else counts.
+    pub voters: BTreeSet<NodeId>,
     /// Who led last.
     pub epoch: EpochRecord,
 }

@@ -4,6 +4,8 @@
 //! collecting promises), `replica.rs`, `master.rs`. What all share, the log's
 //! cursors and the promise, lives here.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use crate::candidate::{Candidate, Electing};
@@ -71,6 +73,8 @@ pub struct Quorum {
     stall: Stall,
     /// The last thing ZooKeeper said; `None` while it cannot be reached.
     pub(crate) keeper: Option<Keeper>,
+    /// Who has a place, by ZooKeeper's last word; `None` before its first.
+    voters: Option<BTreeSet<NodeId>>,
     /// The last epoch known to be claimed, and by whom.
     pub(crate) known: (Epoch, Option<NodeId>),
     pub(crate) filled: Filled,
@@ -100,6 +104,7 @@ impl Quorum {
             promising: None,
             stall: Stall::default(),
             keeper: None,
+            voters: None,
             known: (Epoch(0), None),
             filled: match (recovered.unfilled, recovered.filling) {
                 (true, _) => Filled::No,
@@ -219,7 +224,9 @@ impl Quorum {
         self.learn(keeper.epoch.epoch, keeper.epoch.master.clone());
         let higher = keeper.epoch.epoch;
         let first = self.keeper.is_none();
+        self.voters = Some(keeper.voters.clone());
         self.keeper = Some(keeper);
+        self.dismiss_replaced(effects);
         let mine = match &self.state {
             State::Master(master) => Some(master.epoch),
             State::Candidate(candidate) => Some(candidate.epoch),
@@ -231,6 +238,40 @@ impl Quorum {
         self.prove(effects);
         if first {
             self.try_known_master(effects);
+        }
+    }
+
+    /// Whether a node's word and its copies count. While there are free places, as after
+    /// ZooKeeper lost its data, who is missing may just not have come yet.
+    pub(crate) fn is_voter(&self, node: &NodeId) -> bool {
+        let full = |voters: &&BTreeSet<NodeId>| voters.len() >= self.config.replicas;
+        let voters = self.voters.as_ref().filter(full);
+        voters.is_none_or(|voters| voters.contains(node))
+    }
+
+    /// Who lost its place, to another node perhaps, counts for nothing from now on. Its
+    /// successor may be filled, and elect without what only we and the old one had.
+    fn dismiss_replaced(&mut self, effects: &mut Vec<Effect>) {
+        let linked: Vec<NodeId> = match &mut self.state {
+            State::Electing(electing) => electing.answers.keys().cloned().collect(),
+            State::Candidate(candidate) => candidate.heard().cloned().collect(),
+            State::Master(master) => master.replicas.keys().cloned().collect(),
+            State::Replica(_) => return,
+        };
+        for node in linked {
+            if self.is_voter(&node) {
+                continue;
+            }
+            match &mut self.state {
+                State::Electing(electing) => drop(electing.answers.remove(&node)),
+                State::Candidate(candidate) => candidate.dismiss(&node),
+                State::Master(master) => drop(master.replicas.remove(&node)),
+                State::Replica(_) => {}
+            }
+            effects.push(Effect::Note(format!(
+                "{node} has no place in the cluster any more: it does not count"
+            )));
+            effects.push(Effect::Unlink { node });
         }
     }
 
@@ -345,7 +386,9 @@ impl Quorum {
 
     fn promise_wanted(&mut self, from: NodeId, epoch: Epoch, effects: &mut Vec<Effect>) {
         let again = epoch == self.promised && self.promised_to.as_ref() == Some(&from);
-        let refusal = if !self.may_promise() {
+        let refusal = if !self.is_voter(&from) {
+            Some(format!("{from} has no place in this cluster"))
+        } else if !self.may_promise() {
             Some("this node's store is not filled yet".to_owned())
         } else if epoch <= self.promised && !again {
             Some(format!("epoch {} was promised", self.promised))

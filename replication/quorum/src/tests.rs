@@ -1,6 +1,7 @@
 //! Short histories of one node, each of which went wrong once under simulated faults.
 
 mod hung_disk;
+mod voters;
 
 use bytes::Bytes;
 
@@ -44,6 +45,7 @@ fn keeper(epoch: u64, master: &str) -> Event {
     let present = [(1, "a"), (2, "b"), (3, "c")];
     Event::Keeper(Keeper {
         members: present.into_iter().map(member).collect(),
+        voters: present.map(|(_, name)| NodeId::new(name)).into(),
         epoch: EpochRecord {
             epoch: crate::Epoch(epoch),
             master: (epoch > 0).then(|| NodeId::new(master)),

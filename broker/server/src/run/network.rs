@@ -1,6 +1,6 @@
 //! The other nodes and ZooKeeper, or their absence.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -57,6 +57,7 @@ impl Network {
                 weight: 1,
                 durable: Position::default(),
             }],
+            voters: BTreeSet::from([node.clone()]),
             epoch: EpochRecord::default(),
         };
         Self::Standalone {

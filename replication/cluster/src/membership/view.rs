@@ -164,6 +164,8 @@ impl Runner {
 
     /// Leaves out what is not a voter's, and what cannot be read.
     fn interpret(&self, view: View) -> MembershipEvent {
+        // Also those that have not come yet, and those whose znode cannot be read.
+        let places = view.voters.iter().map(|(id, _)| NodeId::new(id)).collect();
         let mut voters = BTreeMap::new();
         for (id, data) in view.voters {
             match serde_json::from_slice::<VoterNode>(&data) {
@@ -196,6 +198,7 @@ impl Runner {
         }
         let mut keeper = Keeper {
             members: Vec::with_capacity(newest.len()),
+            voters: places,
             epoch: view.epoch,
         };
         let mut members = BTreeMap::new();
