@@ -369,7 +369,7 @@ fn take_body(input: &mut BytesMut, length: usize) -> Bytes {
 }
 
 /// How many ends of lines the bytes begin with.
-fn blank_bytes(bytes: &[u8]) -> usize {
+pub(super) fn blank_bytes(bytes: &[u8]) -> usize {
     bytes
         .iter()
         .take_while(|byte| matches!(byte, b'\n' | b'\r'))

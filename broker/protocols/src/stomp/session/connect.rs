@@ -1,18 +1,22 @@
 //! CONNECT, STOMP and CONNECTED: which protocol, which version, who beats when.
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use replicamq_core::Command;
 
 use super::owed::Answer;
 use super::{Fault, Phase, Session, invalid};
 use crate::detect::{Detected, Protocol, detect};
+use crate::stomp::codec::blank_bytes;
 use crate::stomp::heartbeat::{HeartBeat, Pulse};
 use crate::stomp::write::Writer;
 use crate::stomp::{Frame, Verb, Version, Violation};
 
 /// Whether the first bytes may go to the decoder. Others' protocols get told
 /// so; what looks like nothing at all is left to the decoder's own words.
-pub(super) fn is_stomp(input: &[u8]) -> Result<bool, Violation> {
+///
+/// Ends of lines in front are not kept: they have no end that could be waited for.
+pub(super) fn is_stomp(input: &mut BytesMut) -> Result<bool, Violation> {
+    input.advance(blank_bytes(input));
     match detect(input) {
         Detected::NeedMore => Ok(false),
         Detected::Protocol(Protocol::Stomp) | Detected::Unknown => Ok(true),

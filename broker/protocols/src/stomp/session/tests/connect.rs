@@ -28,6 +28,18 @@ fn a_session_begins_when_the_core_agrees() {
 }
 
 #[test]
+fn blank_lines_in_front_are_not_kept() {
+    let mut talk = Talk::fresh();
+    for _ in 0..1_000 {
+        assert_eq!(talk.says(&"\n\r\n".repeat(100)), Flow::Read);
+        assert_eq!(talk.input.len(), 0);
+    }
+    assert_eq!(talk.says("\nCONN"), Flow::Read);
+    assert_eq!(talk.says("ECT\n\n\0"), Flow::Wait);
+    assert_eq!(talk.hears(), ["connect owed=0"]);
+}
+
+#[test]
 fn without_accept_version_it_is_1_0() {
     let mut talk = Talk::fresh();
     talk.says("CONNECT\nlogin:a\n\n\0");
