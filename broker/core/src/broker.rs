@@ -135,7 +135,27 @@ impl Broker {
                 return self.connect(id, client_id);
             }
         };
-        let safe = match command {
+        let transaction = transaction_of(&command);
+        let done = self.execute(connection, command, effects);
+        if let (Err(refusal), Some(transaction)) = (&done, transaction) {
+            self.spoil(connection, transaction, refusal);
+        }
+        let safe = done?;
+        if let (Safe::Committed(batch), Some(connection)) =
+            (safe, self.clients.connections.get_mut(connection))
+        {
+            connection.last_batch = connection.last_batch.max(batch);
+        }
+        Ok(safe)
+    }
+
+    fn execute(
+        &mut self,
+        connection: Key<Connection>,
+        command: Command,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Safe, Refusal> {
+        Ok(match command {
             Command::Connect { .. } => return Err(Refusal::AlreadyConnected),
             Command::Disconnect => self.disconnect(connection, effects),
             Command::Send(send) => self.send(connection, *send, effects)?,
@@ -156,13 +176,7 @@ impl Broker {
             Command::Flush { .. } => {
                 Safe::Committed(self.clients.connections[connection].last_batch)
             }
-        };
-        if let (Safe::Committed(batch), Some(connection)) =
-            (safe, self.clients.connections.get_mut(connection))
-        {
-            connection.last_batch = connection.last_batch.max(batch);
-        }
-        Ok(safe)
+        })
     }
 
     fn connect(&mut self, id: ConnectionId, client_id: Option<String>) -> Result<Safe, Refusal> {
@@ -258,6 +272,24 @@ fn is_patient(command: &Command) -> bool {
         | Command::Commit { .. }
         | Command::Abort { .. }
         | Command::Flush { .. } => false,
+    }
+}
+
+/// The transaction that a command adds to.
+fn transaction_of(command: &Command) -> Option<TransactionId> {
+    match command {
+        Command::Send(send) => send.transaction,
+        Command::Acknowledge(acknowledge) => acknowledge.transaction,
+        Command::Connect { .. }
+        | Command::Disconnect
+        | Command::Subscribe(_)
+        | Command::Unsubscribe { .. }
+        | Command::DeleteDurable { .. }
+        | Command::Written { .. }
+        | Command::Begin { .. }
+        | Command::Commit { .. }
+        | Command::Abort { .. }
+        | Command::Flush { .. } => None,
     }
 }
 

@@ -32,8 +32,23 @@ impl Broker {
         Ok(Safe::Now)
     }
 
-    /// The transaction, if it can take so many bytes more. If not, it can only
-    /// be aborted: a part of it is never committed.
+    /// Something of a transaction was refused. It can only be aborted now: the
+    /// client may have sent its commit before it hears of the refusal, and a
+    /// part of a transaction is never committed.
+    pub(super) fn spoil(
+        &mut self,
+        connection: Key<Connection>,
+        id: TransactionId,
+        refusal: &Refusal,
+    ) {
+        let transactions = &mut self.clients.connections[connection].transactions;
+        if let Some(transaction) = transactions.get_mut(&id) {
+            let failed = &mut transaction.failed;
+            failed.get_or_insert_with(|| refusal.clone());
+        }
+    }
+
+    /// The transaction, if it can take so many bytes more.
     pub(super) fn transaction_with_room(
         &mut self,
         connection: Key<Connection>,
@@ -67,13 +82,11 @@ impl Broker {
             ),
         ];
         if let Some((what, _, limit)) = bounds.into_iter().find(|(_, value, limit)| value > limit) {
-            let refusal = Refusal::LimitReached {
+            return Err(Refusal::LimitReached {
                 what,
                 limit: limit as u64,
                 cure: "abort it, and commit more often",
-            };
-            transaction.failed = Some(refusal.clone());
-            return Err(refusal);
+            });
         }
         transaction.bytes += bytes;
         self.memory.transactions += bytes;

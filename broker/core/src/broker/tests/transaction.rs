@@ -1,7 +1,7 @@
 //! Transactions: all or nothing, in one batch.
 
 use super::harness::*;
-use crate::{Command, Disposition, Limits, Refusal, TransactionId};
+use crate::{Command, Delivery, Disposition, Limits, Refusal, SubscriptionId, TransactionId};
 
 fn send_in(harness: &mut Harness, transaction: u64, to: &str, body: &str) -> crate::Receipt {
     harness.send_with(A, message(to, body), |send| {
@@ -169,6 +169,69 @@ fn a_transaction_over_a_limit_can_only_be_aborted() {
     assert!(!harness.seal());
     harness.step(A, Command::Disconnect);
     assert_eq!(harness.broker.memory.transactions, 0);
+}
+
+/// What a client has sent before it hears of a refusal comes all the same.
+#[test]
+fn a_transaction_with_a_refused_send_is_not_committed_in_part() {
+    let limits = Limits {
+        destinations_max: 1,
+        message_bytes_max: 1_000,
+        ..Limits::default()
+    };
+    let too_large = "x".repeat(1_001);
+    for (to, body) in [
+        ("/nothing/q", "x"),
+        ("one-too-many", "x"),
+        ("q", &too_large),
+    ] {
+        let mut harness = Harness::connected(limits.clone());
+        harness.begin(A, 1);
+        send_in(&mut harness, 1, "q", "first");
+        send_in(&mut harness, 1, to, body);
+        send_in(&mut harness, 1, "q", "last");
+        let receipt = harness.commit_transaction(A, 1);
+        harness.run();
+        assert_eq!(harness.depth("q"), 0, "{to}");
+        assert!(!harness.has_receipt(receipt));
+        // The refusal of the commit is the one that was the cause.
+        assert_eq!(harness.refusals.len(), 3);
+        assert_eq!(harness.refusals[0], harness.refusals[2]);
+        harness.abort(A, 1);
+        assert_eq!(harness.refusals.len(), 3);
+        assert_eq!(harness.broker.memory.transactions, 0);
+    }
+}
+
+#[test]
+fn a_transaction_with_a_refused_acknowledgement_is_not_committed_in_part() {
+    let mut harness = Harness::connected(Limits::default());
+    harness.subscribe(A, 1, "q");
+    harness.send(B, "q", "x");
+    harness.run();
+    let known = harness.delivered().remove(0);
+    let delivery_unknown = Delivery {
+        delivery: delivery_id(known.delivery.0 + 1),
+        ..known.clone()
+    };
+    let subscription_unknown = Delivery {
+        subscription: SubscriptionId(2),
+        ..known
+    };
+    for (unknown, refusal) in [
+        (delivery_unknown, Refusal::DeliveryUnknown),
+        (subscription_unknown, Refusal::SubscriptionUnknown),
+    ] {
+        harness.begin(A, 1);
+        send_in(&mut harness, 1, "other", "x");
+        harness.settle_delivery(&unknown, Disposition::Accepted, Some(1));
+        harness.commit_transaction(A, 1);
+        harness.run();
+        assert_eq!(harness.depth("other"), 0);
+        assert_eq!(harness.refusals, [refusal.clone(), refusal]);
+        harness.refusals.clear();
+        harness.abort(A, 1);
+    }
 }
 
 #[test]
