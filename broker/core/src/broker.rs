@@ -34,6 +34,7 @@ mod transact;
 mod tests;
 
 pub use boot::{Boot, BootError};
+pub use dead_letter::DEAD_LETTER_HEADERS;
 pub use status::DestinationStatus;
 
 /// What a master does for clients. Lives as long as one mastership: a new

@@ -27,7 +27,7 @@ mod topic;
 mod transaction;
 
 pub use address::{Address, DestinationKind};
-pub use broker::{Boot, BootError, Broker, DestinationStatus};
+pub use broker::{Boot, BootError, Broker, DEAD_LETTER_HEADERS, DestinationStatus};
 pub use command::{
     Acknowledge, AcknowledgeMode, Command, ConnectionId, Disposition, Receipt, Send, Subscribe,
     SubscriptionId, TransactionId,

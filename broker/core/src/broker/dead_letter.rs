@@ -14,6 +14,10 @@ const QUEUE: &str = "ActiveMQ.DLQ";
 const CAUSE: &str = "dlqDeliveryFailureCause";
 const ORIGIN: &str = "original-destination";
 
+/// The headers that a message gets when it is moved to the dead letters. No
+/// producer writes them, so that a message with one is known to be sent on.
+pub const DEAD_LETTER_HEADERS: [&str; 2] = [CAUSE, ORIGIN];
+
 impl Broker {
     /// Counts a failure; after too many the message goes to the dead letters.
     /// A non-persistent one is dropped then, as in ActiveMQ.
@@ -52,7 +56,7 @@ fn dead_letter(message: &Message, redeliveries_max: u32) -> Message {
     letter.expires_ms = 0;
     letter
         .headers
-        .retain(|header| header.name != CAUSE && header.name != ORIGIN);
+        .retain(|header| !DEAD_LETTER_HEADERS.contains(&header.name.as_str()));
     letter.headers.push(Header {
         name: ORIGIN.to_owned(),
         value: message.destination.clone(),

@@ -1,6 +1,6 @@
 //! SEND: a frame becomes a message.
 
-use replicamq_core::{Command, Send};
+use replicamq_core::{Command, DEAD_LETTER_HEADERS, Send};
 use replicamq_proto::store::v1::{Format, Header, Message};
 
 use super::{Fault, Session, boolean, invalid};
@@ -13,7 +13,9 @@ const PRIORITY_MAX: u32 = 9;
 /// ActiveMQ's headers for scheduled delivery.
 const SCHEDULE_PREFIX: &str = "AMQ_SCHEDULED_";
 
-/// Artemis's header for a key by which a repeated send is recognised.
+/// Artemis's header for a key by which a repeated send is recognised. Consumers
+/// do not get it: one who sends a message on with all its headers would send a
+/// repetition, and lose it.
 const DUPLICATE_KEY: &str = "_AMQ_DUPL_ID";
 
 /// The headers that mean something to the broker.
@@ -27,6 +29,9 @@ struct Known<'a> {
     persistent: Option<&'a str>,
     priority: Option<&'a str>,
     expires: Option<&'a str>,
+    /// It has a header that only brokers write: it came from a queue or topic and
+    /// is sent on. Its `message-id` is that of what the broker has already.
+    is_forwarded: bool,
 }
 
 impl Session {
@@ -44,7 +49,8 @@ impl Session {
                 cure: "write destination:/queue/NAME or destination:/topic/NAME",
             });
         };
-        let duplicate_key = known.duplicate_key.or(known.message_id);
+        let producers_id = known.message_id.filter(|_| !known.is_forwarded);
+        let duplicate_key = known.duplicate_key.or(producers_id);
         let id = known.message_id.or(known.duplicate_key).unwrap_or_default();
         let message = Message {
             id: id.to_owned(),
@@ -84,9 +90,14 @@ fn sort(frame: &Frame) -> Result<(Known<'_>, Vec<Header>), Fault> {
             "persistent" => &mut known.persistent,
             "priority" => &mut known.priority,
             "expires" => &mut known.expires,
+            "content-length" => continue,
             // The broker's own words on a MESSAGE; a client that forwards one
             // often sends them back.
-            "content-length" | "subscription" | "ack" | "redelivered" | "timestamp" => continue,
+            "subscription" | "ack" | "redelivered" | "timestamp" => {
+                known.is_forwarded = true;
+                continue;
+            }
+            DUPLICATE_KEY => &mut known.duplicate_key,
             _ => {
                 if name.starts_with(SCHEDULE_PREFIX) {
                     return Err(Fault::NotSupported {
@@ -95,9 +106,7 @@ fn sort(frame: &Frame) -> Result<(Known<'_>, Vec<Header>), Fault> {
                         reason: "scheduled delivery is not there yet: send the message when it is due",
                     });
                 }
-                if name == DUPLICATE_KEY && !value.is_empty() {
-                    known.duplicate_key.get_or_insert(value);
-                }
+                known.is_forwarded |= DEAD_LETTER_HEADERS.contains(&name);
                 headers.push(Header {
                     name: name.to_owned(),
                     value: value.to_owned(),
@@ -108,6 +117,7 @@ fn sort(frame: &Frame) -> Result<(Known<'_>, Vec<Header>), Fault> {
         place.get_or_insert(value);
     }
     known.message_id = known.message_id.filter(|id| !id.is_empty());
+    known.duplicate_key = known.duplicate_key.filter(|key| !key.is_empty());
     Ok((known, headers))
 }
 

@@ -59,11 +59,58 @@ fn a_key_of_the_client_makes_a_send_recognisable() {
         talk.hears(),
         [
             r#"send /queue/a id=m key=m b"""#,
-            r#"send /queue/a id=k [_AMQ_DUPL_ID:k] key=k b"""#,
-            r#"send /queue/a id=m [_AMQ_DUPL_ID:k] key=k b"""#,
+            r#"send /queue/a id=k key=k b"""#,
+            r#"send /queue/a id=m key=k b"""#,
             r#"send /queue/a b"""#,
         ]
     );
+}
+
+#[test]
+fn a_message_that_is_sent_on_is_no_repetition_of_itself() {
+    let mut talk = Talk::connected(Version::V1_2);
+    for header in [
+        "subscription:s\n",
+        "ack:1-2\n",
+        "redelivered:true\n",
+        "timestamp:1\n",
+        "original-destination:/queue/a\n",
+        "dlqDeliveryFailureCause:c\n",
+    ] {
+        for headers in [
+            format!("message-id:m\n{header}"),
+            format!("{header}message-id:m\n_AMQ_DUPL_ID:k\n"),
+        ] {
+            talk.says(&format!("SEND\ndestination:/queue/a\n{headers}\n\0"));
+        }
+        let [without, with] = <[String; 2]>::try_from(talk.hears()).unwrap();
+        assert!(
+            without.contains(" id=m ") && !without.contains("key="),
+            "{without}"
+        );
+        assert!(
+            with.contains(" id=m ") && with.contains(" key=k "),
+            "{with}"
+        );
+    }
+}
+
+#[test]
+fn what_a_consumer_gets_can_be_sent_back_as_it_is() {
+    for version in VERSIONS {
+        let mut talk = Talk::connected(version);
+        talk.says("SEND\ndestination:/queue/a\nmessage-id:m\n_AMQ_DUPL_ID:k\nfoo:1\n\nhi\0");
+        let Command::Send(send) = talk.out.commands.remove(0) else {
+            panic!("a SEND is a send");
+        };
+        talk.says("SUBSCRIBE\nid:s\ndestination:/queue/a\nack:client\n\n\0");
+        talk.hears();
+        talk.deliver_message(1, 1, send.message, false);
+        let message = talk.gets().replace("^@", "\0");
+        let back = message.strip_prefix("MESSAGE").unwrap();
+        talk.says(&format!("SEND{back}"));
+        assert_eq!(talk.hears(), [r#"send /queue/a id=m [foo:1] b"hi""#]);
+    }
 }
 
 #[test]
