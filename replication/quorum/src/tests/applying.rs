@@ -3,21 +3,15 @@
 use super::*;
 use crate::Sequence;
 
-const LIMITS: Limits = Limits {
-    heartbeat_ms: 50,
-    lease_ms: 500,
-    suspicion_ms: 800,
-    step_down_ms: 2_000,
-    settle_ms: 100,
-    election_ms: 500,
-    tail_bytes_max: 20_000,
-    pipeline_bytes_max: 1 << 20,
-    applying_bytes_max: 10_000,
-    unapplied_bytes_max: 50_000,
-    unapplied_entries_max: 1_000,
-    ship_bytes_max: 1 << 20,
-    message_bytes_max: 1 << 20,
-};
+fn limits() -> Limits {
+    Limits {
+        tail_bytes_max: 20_000,
+        applying_bytes_max: 10_000,
+        unapplied_bytes_max: 50_000,
+        unapplied_entries_max: 1_000,
+        ..Limits::default()
+    }
+}
 
 /// Stands alone, leads, and has applied its first entry.
 fn alone(limits: Limits) -> Quorum {
@@ -36,6 +30,7 @@ fn alone(limits: Limits) -> Quorum {
             weight: 1,
             durable: Position::default(),
         }],
+        voters: [NodeId::new("b")].into(),
         epoch: EpochRecord::default(),
     };
     let mut effects = step(&mut node, Event::Keeper(alone), 10);
@@ -90,7 +85,7 @@ fn handed(effects: &[Effect]) -> (usize, Option<u64>) {
 /// Its queue took whatever was committed, until memory ran out.
 #[test]
 fn a_store_that_stands_still_is_handed_no_more_than_the_limit() {
-    let mut node = alone(LIMITS);
+    let mut node = alone(limits());
     let mut bytes = 0;
     for _ in 0..500 {
         bytes += handed(&commit(&mut node, 1_000).1).0;
@@ -115,7 +110,7 @@ fn a_store_that_stands_still_is_handed_no_more_than_the_limit() {
 
 #[test]
 fn a_read_of_the_store_sees_all_that_is_committed_however_far_behind_it_is() {
-    let mut node = alone(LIMITS);
+    let mut node = alone(limits());
     for _ in 0..100 {
         commit(&mut node, 1_000);
         step(&mut node, Event::Tick, 300);
@@ -130,7 +125,7 @@ fn a_read_of_the_store_sees_all_that_is_committed_however_far_behind_it_is() {
 
 #[test]
 fn producers_wait_for_a_store_that_is_far_behind() {
-    let mut node = alone(LIMITS);
+    let mut node = alone(limits());
     let mut last = 1;
     while node.accepts() {
         last = commit(&mut node, 1_000).0;
@@ -141,18 +136,14 @@ fn producers_wait_for_a_store_that_is_far_behind() {
     assert!(node.accepts());
 
     // Small ones weigh little, but each has a place in a queue.
-    let mut node = alone(LIMITS);
+    let mut node = alone(limits());
     let mut count = 0;
-    let limits = Limits {
-        unapplied_bytes_max: usize::MAX,
-        ..LIMITS
-    };
-    node.config.limits = limits;
+    node.config.limits.unapplied_bytes_max = usize::MAX;
     while node.accepts() {
         commit(&mut node, 0);
         count += 1;
     }
-    assert_eq!(count, LIMITS.unapplied_entries_max);
+    assert_eq!(count, limits().unapplied_entries_max);
 }
 
 /// Large ones were pushed out of memory before they were handed over.

@@ -33,13 +33,7 @@ fn echo(node: &mut Quorum, now_ms: u64) -> Vec<Effect> {
 }
 
 fn asked(node: &mut Quorum, now_ms: u64) -> AskAnswer {
-    let ask = Ask {
-        epoch: crate::Epoch(2),
-        durable: Position::default(),
-        weight: 1,
-        rank: 9,
-    };
-    let effects = step(node, received("c", Message::Ask(ask)), now_ms);
+    let effects = step(node, received("c", Message::Ask), now_ms);
     let answer = effects.into_iter().find_map(|effect| match effect {
         Effect::Send {
             message: Message::AskAnswer(answer),
