@@ -255,7 +255,7 @@ impl Process {
     fn membership_config(&self, cluster: &Cluster, store: &Store) -> MembershipConfig {
         let config = &self.config;
         let identity = store.identity();
-        let authority = |listen: &Option<crate::config::Listen>| {
+        let authority = |listen: &Option<config::Listen>| {
             listen
                 .as_ref()
                 .map_or_else(String::new, |listen| listen.advertised.authority())
