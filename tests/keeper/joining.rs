@@ -377,3 +377,49 @@ async fn a_place_counts_for_who_has_it_from_the_moment_it_is_given() {
     assert_eq!(read.voters, voters.into());
     assert_eq!(names(&read), ["a", "b"]);
 }
+
+/// A wiped node took one of the first places of the cluster that was made anew, counted as
+/// filled, and could elect together with one that lagged behind.
+#[tokio::test]
+async fn who_brings_nothing_to_a_cluster_made_anew_must_be_filled() {
+    let zookeeper = ZooKeeper::start().unwrap();
+    let start = |name: &str, brings: bool| {
+        let mut config = config(&zookeeper.address, name);
+        config.cluster = brings.then(|| "the-old-one".to_owned());
+        Node::start(config)
+    };
+    // Twice: when they come back before there is a master, they are what they were.
+    for _ in 0..2 {
+        for (name, brings, standing) in [
+            ("a", true, Standing::Known),
+            ("wiped", false, Standing::Unfilled),
+            ("b", true, Standing::Known),
+        ] {
+            let mut node = start(name, brings);
+            let joined = ("the-old-one".to_owned(), standing);
+            assert_eq!(node.joined().await, joined, "{name}");
+            node.membership.stop().await;
+        }
+    }
+}
+
+/// As above, when the id alone was left.
+#[tokio::test]
+async fn who_brings_nothing_to_places_made_anew_must_be_filled() {
+    let zookeeper = ZooKeeper::start().unwrap();
+    let mut node = Node::start(config(&zookeeper.address, "a"));
+    let (cluster, standing) = node.joined().await;
+    assert_eq!(standing, Standing::New);
+    node.membership.stop().await;
+    let person = client(&zookeeper.address).await;
+    for path in ["nodes/a", "nodes", "epoch"] {
+        let path = format!("/replicamq/test/{path}");
+        person.delete(&path, None).await.unwrap();
+    }
+    let mut wiped = Node::start(config(&zookeeper.address, "b"));
+    assert_eq!(wiped.joined().await, (cluster.clone(), Standing::Unfilled));
+    let mut brings = config(&zookeeper.address, "a");
+    brings.cluster = Some(cluster.clone());
+    let mut node = Node::start(brings);
+    assert_eq!(node.joined().await, (cluster, Standing::Known));
+}

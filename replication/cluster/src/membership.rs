@@ -85,10 +85,12 @@ pub enum Standing {
     /// Nothing that it should hold was ever acknowledged: it took a place that
     /// nobody held before, or there was no master yet. Its store may be as empty as it is.
     New,
-    /// Known with this very store, in a cluster that has had masters.
+    /// Known with this very store, in a cluster that has had masters; or it brought
+    /// the id of a cluster that `ZooKeeper` had lost. What it says of itself is believed.
     Known,
-    /// Known with another store, or in the place of another node: what it once
-    /// acknowledged is not here, and it must be filled before it votes.
+    /// Known with another store, or in the place of another node, or new to a cluster
+    /// that `ZooKeeper` had lost: what it once acknowledged may not be here, and it must be
+    /// filled before it votes.
     Unfilled,
 }
 

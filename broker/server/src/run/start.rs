@@ -14,7 +14,8 @@ use replicamq_cluster::{
 use replicamq_core::Limits as CoreLimits;
 use replicamq_node::{Config as NodeConfig, Node};
 use replicamq_quorum::{
-    Config as QuorumConfig, Copy, Limits as QuorumLimits, NodeId, Position, Recovered, SyncMode,
+    Config as QuorumConfig, Copy, Epoch, Limits as QuorumLimits, NodeId, Position, Recovered,
+    SyncMode,
 };
 use replicamq_store::{
     BATCH_BYTES_MAX, Opened, Options, Store, StoreEvent, SyncMode as StoreSync, staging_directory,
@@ -211,7 +212,11 @@ impl Process {
         store.set_cluster(&id)?;
         match standing {
             // Nobody ever counted on what this node promised: empty is all it should be.
-            Standing::New if recovered.unfilled && recovered.last == Position::default() => {
+            Standing::New
+                if recovered.unfilled
+                    && recovered.last == Position::default()
+                    && recovered.promised == Epoch(0) =>
+            {
                 store.mark_filled()?;
                 recovered.unfilled = false;
             }

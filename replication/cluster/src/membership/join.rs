@@ -22,8 +22,8 @@ struct Found {
 impl Runner {
     pub(super) async fn join(&mut self, session: &mut Session) -> Result<(), Broken> {
         self.prepare(session).await?;
-        let cluster = self.cluster(session).await?;
-        let standing = self.register(session).await?;
+        let ClusterNode { cluster, recreated } = self.cluster(session).await?;
+        let standing = self.register(session, recreated).await?;
         self.enter(session).await?;
         let filled = |known: &(String, Standing)| known.1 == Standing::New;
         // A new node is a known one when it comes back.
@@ -56,9 +56,12 @@ impl Runner {
         // This server of ZooKeeper may be behind: what follows is read as it is now.
         session.during(client.sync(&paths.root)).await?;
         session.during(client.mkdir(&paths.root, &options)).await?;
+        // It is made after `nodes`: whoever sees it and still makes `nodes`, makes that anew.
+        let before = session.during(get(&client, &paths.cluster, false)).await?;
         let places = to_json(&Places {
             replicas: self.config.replicas,
             registered: 0,
+            recreated: before.is_some(),
         });
         let epoch = to_json(&EpochNode {
             epoch: 0,
@@ -78,7 +81,7 @@ impl Runner {
     }
 
     /// The cluster's id: ZooKeeper's, or the store's if ZooKeeper lost it, or a new one.
-    async fn cluster(&mut self, session: &mut Session) -> Result<String, Broken> {
+    async fn cluster(&mut self, session: &mut Session) -> Result<ClusterNode, Broken> {
         let path = session.paths.cluster.clone();
         let client = session.client.clone();
         let ours = match (&self.config.cluster, &self.joined) {
@@ -88,22 +91,24 @@ impl Runner {
         let options = self.persistent();
         loop {
             if let Some((data, ..)) = session.during(get(&client, &path, false)).await? {
-                let keeper = parse::<ClusterNode>(&path, &data)?.cluster;
+                let found = parse::<ClusterNode>(&path, &data)?;
                 return match ours {
-                    Some(store) if store != keeper => {
+                    Some(store) if store != found.cluster => {
                         let path = session.paths.root.clone();
                         let refused = RefusedMembership::OtherCluster {
                             store,
-                            keeper,
+                            keeper: found.cluster,
                             path,
                         };
                         Err(Broken::Refused(refused))
                     }
-                    _ => Ok(keeper),
+                    _ => Ok(found),
                 };
             }
-            let cluster = ours.clone().unwrap_or_else(random_id);
-            let data = to_json(&ClusterNode { cluster });
+            let data = to_json(&ClusterNode {
+                cluster: ours.clone().unwrap_or_else(random_id),
+                recreated: ours.is_some(),
+            });
             match session.during(client.create(&path, &data, &options)).await {
                 // Read again: it may be somebody else's.
                 Ok(_) | Err(Broken::Error(zk::Error::NodeExists)) => {}
@@ -114,7 +119,11 @@ impl Runner {
 
     /// Finds or takes a voter's place. Two nodes cannot take the last one:
     /// both would have to replace the same version of `nodes`.
-    async fn register(&mut self, session: &mut Session) -> Result<Standing, Broken> {
+    async fn register(
+        &mut self,
+        session: &mut Session,
+        recreated: bool,
+    ) -> Result<Standing, Broken> {
         let paths = session.paths.clone();
         let client = session.client.clone();
         let path = paths.node(&self.config.node);
@@ -129,7 +138,11 @@ impl Runner {
                 }));
             }
             if let Some((data, stat, _)) = session.during(get(&client, &path, false)).await? {
-                match self.recognise(session, &data, stat.version).await? {
+                let known = self.recognise(session, &data, stat.version).await?;
+                match known {
+                    Some(Standing::New) if recreated || places.recreated => {
+                        return Ok(Standing::Known);
+                    }
                     Some(standing) => return Ok(standing),
                     None => continue,
                 }
@@ -138,7 +151,10 @@ impl Runner {
             if voters.len() >= places.replicas {
                 return Err(Broken::Refused(self.stranger(session, voters)));
             }
-            let fresh = places.registered < places.replicas;
+            // Where masters have been, an empty directory may be a wiped one: only a store that
+            // brings the cluster's id is taken at its own word.
+            let recreated = recreated || places.recreated;
+            let fresh = places.registered < places.replicas && (!recreated || self.brings_store());
             places.registered += usize::from(fresh);
             let voter = VoterNode {
                 store: fresh.then(|| self.config.store.clone()),
@@ -152,12 +168,22 @@ impl Runner {
                 .during(async { written.await.map_err(zk::Error::from) })
                 .await
             {
+                Ok(_) if fresh && recreated => return Ok(Standing::Known),
                 Ok(_) if fresh => return Ok(Standing::New),
                 Ok(_) => return Ok(Standing::Unfilled),
                 // Somebody registered at the same time: look again.
                 Err(Broken::Error(zk::Error::BadVersion | zk::Error::NodeExists)) => {}
                 Err(broken) => return Err(broken),
             }
+        }
+    }
+
+    /// Whether this store was part of the cluster, and is not known to lack what it held.
+    fn brings_store(&self) -> bool {
+        match &self.joined {
+            Some((_, Standing::Unfilled)) => self.is_filled(),
+            Some((_, Standing::New | Standing::Known)) => true,
+            None => self.config.cluster.is_some(),
         }
     }
 

@@ -99,6 +99,11 @@ impl Session {
 }
 
 impl Runner {
+    /// Whether the node has said so.
+    pub(super) fn is_filled(&self) -> bool {
+        *self.commands.filled.borrow()
+    }
+
     pub(super) fn new(
         config: MembershipConfig,
         events: mpsc::Sender<MembershipEvent>,

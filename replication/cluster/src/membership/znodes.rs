@@ -90,6 +90,9 @@ fn is_name(name: &str) -> bool {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ClusterNode {
     pub(super) cluster: String,
+    /// Made anew by a store that knew the id: `ZooKeeper` had lost what lay here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) recreated: bool,
 }
 
 /// `nodes`
@@ -100,6 +103,9 @@ pub(super) struct Places {
     /// How many places were ever taken: who comes later replaces somebody, and
     /// must be filled with what that node once acknowledged.
     pub(super) registered: usize,
+    /// Made anew in a cluster that was there before: who had a place is not known here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) recreated: bool,
 }
 
 /// `nodes/<id>`
