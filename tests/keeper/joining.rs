@@ -29,7 +29,7 @@ async fn three_join_a_fourth_is_refused_and_all_can_be_read() {
         matches!(&refused, RefusedMembership::Stranger { replicas: 3, voters, .. } if voters == "a, b, c")
     );
     assert!(
-        refused.to_string().contains("/replicamq/test/nodes/"),
+        refused.to_string().contains("replicamq cluster replace"),
         "{refused}"
     );
 

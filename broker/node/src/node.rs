@@ -1,9 +1,12 @@
 //! The loop's body: events in, effects out, nothing else.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use replicamq_core::{Broker, DestinationStatus, LoadRequest};
+use replicamq_core::{Broker, Command, ConnectionId, DestinationStatus, LoadRequest};
 use replicamq_quorum::{Epoch, Quorum, Recovered, Role, Sequence};
 
 use crate::boot::{Boot, Step};
@@ -48,12 +51,14 @@ struct Open {
     /// When a batch was last taken.
     sealed_ms: u64,
     /// What came while the lease was not held: nothing is answered or
-    /// dispatched before it is held again.
+    /// dispatched before it is held again. Few commands are among it: none are
+    /// taken from their queue while [`Node::accepts_commands`] says no.
     deferred: VecDeque<Deferred>,
 }
 
 #[derive(Debug)]
 enum Deferred {
+    Command(ConnectionId, Box<Command>),
     Committed(Sequence),
     Loaded(Page),
 }
@@ -108,7 +113,7 @@ impl Node {
                 connection,
                 command,
             } => {
-                self.with_broker(|broker, out| broker.step(connection, command, now.unix_ms, out));
+                self.commanded(connection, command, now);
                 if matches!(&self.service, Service::Open(open) if open.broker.batch_bytes() >= BATCH_BYTES_MAX)
                 {
                     self.propose(now, effects);
@@ -274,6 +279,24 @@ impl Node {
         }
     }
 
+    /// The process may have stood still since it was asked whether commands may come: a
+    /// command that outlived the lease waits, in its place, or goes with its connection.
+    fn commanded(&mut self, connection: ConnectionId, command: Command, now: Now) {
+        let held = self.may_serve(now);
+        self.catch_up(now);
+        let Service::Open(open) = &mut self.service else {
+            return;
+        };
+        if held {
+            let out = &mut self.broker_effects;
+            open.broker.step(connection, command, now.unix_ms, out);
+        } else {
+            let command = Box::new(command);
+            open.deferred
+                .push_back(Deferred::Command(connection, command));
+        }
+    }
+
     /// Tells the broker what happened, as long as the lease is held.
     fn catch_up(&mut self, now: Now) {
         let held = self.may_serve(now);
@@ -283,6 +306,9 @@ impl Node {
         while held && let Some(deferred) = open.deferred.pop_front() {
             let out = &mut self.broker_effects;
             match deferred {
+                Deferred::Command(connection, command) => {
+                    open.broker.step(connection, *command, now.unix_ms, out);
+                }
                 Deferred::Committed(sequence) => {
                     open.broker.committed(sequence.0, now.unix_ms, out);
                 }

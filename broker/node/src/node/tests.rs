@@ -1,0 +1,176 @@
+//! A node that became master of three, and what it does when time has passed unseen.
+
+use replicamq_core::{Command, ConnectionId, Receipt};
+use replicamq_quorum::{
+    Appended, AskAnswer, EpochRecord, Event as QuorumEvent, Hello, Keeper, Limits, Member, Message,
+    NodeId, Position, PromiseAnswer, SyncMode,
+};
+
+use super::*;
+
+fn at(monotonic_ms: u64) -> Now {
+    Now {
+        monotonic_ms,
+        unix_ms: 1_000_000 + monotonic_ms,
+    }
+}
+
+struct Master {
+    node: Node,
+    now_ms: u64,
+}
+
+impl Master {
+    fn step(&mut self, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.node.step(event, at(self.now_ms), &mut effects);
+        effects
+    }
+
+    fn quorum(&mut self, event: QuorumEvent) -> Vec<Effect> {
+        self.step(Event::Quorum(event))
+    }
+
+    fn hears(&mut self, message: Message) -> Vec<Effect> {
+        let from = NodeId::new("b");
+        self.quorum(QuorumEvent::Received { from, message })
+    }
+
+    /// The replica has everything, and answers what was sent just now.
+    fn echo(&mut self) -> Vec<Effect> {
+        let (last, ..) = self.node.quorum().positions();
+        self.hears(Message::Appended(Appended {
+            epoch: Epoch(1),
+            appended: last,
+            durable: last,
+            applied: Sequence(0),
+            stamp_ms: self.now_ms,
+        }))
+    }
+
+    /// Elected by `b`, with an empty store, and open for clients.
+    fn open() -> Self {
+        let node = NodeId::new("a");
+        let quorum = replicamq_quorum::Config {
+            node: node.clone(),
+            replicas: 3,
+            weight: 1,
+            sync: SyncMode::QUORUM_DISK,
+            limits: Limits::default(),
+        };
+        let config = Config {
+            quorum,
+            limits: replicamq_core::Limits::default(),
+        };
+        let recovered = Recovered {
+            log_first: Sequence(1),
+            ..Recovered::default()
+        };
+        let mut master = Self {
+            node: Node::new(config, &recovered, at(0)),
+            now_ms: 10,
+        };
+        let names = ["a", "b", "c"].map(NodeId::new);
+        let member = |(rank, node): (i64, &NodeId)| Member {
+            node: node.clone(),
+            rank,
+            weight: 1,
+            durable: Position::default(),
+        };
+        master.quorum(QuorumEvent::Keeper(Keeper {
+            members: (0..).zip(&names).map(member).collect(),
+            voters: names.into(),
+            epoch: EpochRecord::default(),
+        }));
+        let willing = Message::AskAnswer(AskAnswer {
+            unwilling: None,
+            promised: Epoch(0),
+            durable: Position::default(),
+            weight: 1,
+            rank: 1,
+            master: None,
+        });
+        master.hears(willing.clone());
+        master.now_ms = 200;
+        master.hears(willing);
+        let epoch = Epoch(1);
+        master.quorum(QuorumEvent::Claimed { epoch, won: true });
+        master.quorum(QuorumEvent::PromiseStored { epoch });
+        master.hears(Message::PromiseAnswer(PromiseAnswer {
+            refused: None,
+            epoch,
+            durable: Position::default(),
+        }));
+        master.hears(Message::Hello(Hello {
+            epoch,
+            last: Position::default(),
+            history: replicamq_quorum::EpochHistory::default(),
+            unfilled: false,
+        }));
+        let first = Position::new(1, 1);
+        master.quorum(QuorumEvent::Logged {
+            appended: first,
+            durable: first,
+        });
+        master.echo();
+        let sequence = Sequence(1);
+        let mut effects = master.quorum(QuorumEvent::Applied { sequence });
+        // Every read of the store finds nothing.
+        while !effects.contains(&Effect::Serve { epoch }) {
+            let load = effects.iter().find_map(|effect| match effect {
+                Effect::Load(request) => Some(request.token),
+                _ => None,
+            });
+            effects = master.step(Event::Loaded {
+                token: load.expect("the broker is being built from the store"),
+                pairs: Vec::new(),
+                more: false,
+            });
+        }
+        master
+    }
+}
+
+fn connect() -> Event {
+    Event::Command {
+        connection: ConnectionId(7),
+        command: Command::Connect {
+            client_id: None,
+            receipt: Receipt(1),
+        },
+    }
+}
+
+fn answered(effects: &[Effect]) -> bool {
+    let mut effects = effects.iter();
+    effects.any(|effect| matches!(effect, Effect::Client(_)))
+}
+
+/// Whether commands may come was asked before the process was stopped, and the answer
+/// was used after it went on: a fenced master answered a client.
+#[test]
+fn a_command_that_outlived_the_lease_waits_for_it() {
+    let mut master = Master::open();
+    assert!(answered(&master.step(connect())), "the lease is held");
+
+    let mut master = Master::open();
+    assert!(master.node.accepts_commands(at(master.now_ms)));
+    master.now_ms += Limits::default().lease_ms + 100;
+    assert!(!answered(&master.step(connect())), "the lease is gone");
+    // It is not lost: another echo, and it is done.
+    assert!(answered(&master.echo()));
+}
+
+#[test]
+fn a_command_that_waits_for_the_lease_goes_with_the_mastership() {
+    let mut master = Master::open();
+    master.now_ms += Limits::default().step_down_ms + 100;
+    let effects = master.step(connect());
+    assert!(!answered(&effects), "{effects:?}");
+    let effects = master.quorum(QuorumEvent::Tick);
+    // Its connection is dropped without a word, and the client asks the next master.
+    assert!(
+        effects.contains(&Effect::Retire) && !answered(&effects),
+        "{effects:?}"
+    );
+}
