@@ -138,6 +138,11 @@ impl Cursors {
         self.durable == self.last && self.truncating == 0
     }
 
+    /// The own copy is as good as it must be, and nothing is under way.
+    pub(crate) fn is_level(&self) -> bool {
+        self.own_copy() == self.last && self.truncating == 0
+    }
+
     /// Nothing is under way to the log. A promise syncs what is only written.
     pub(crate) fn written_out(&self) -> bool {
         self.written == self.last && self.truncating == 0

@@ -122,7 +122,7 @@ impl Quorum {
     /// Takes one event at a time that never goes back.
     pub fn step(&mut self, event: Event, now_ms: u64, effects: &mut Vec<Effect>) {
         self.now_ms = self.now_ms.max(now_ms);
-        let durable = self.log.durable;
+        let own = self.log.own_copy();
         let stored = matches!(event, Event::Truncated { .. } | Event::PromiseStored { .. });
         let logged = matches!(event, Event::Logged { .. });
         match event {
@@ -155,7 +155,7 @@ impl Quorum {
             }
             Event::LogTrimmed { first } => self.log.first = self.log.first.max(first),
         }
-        let answered = stored || (logged && self.log.durable != durable);
+        let answered = stored || (logged && self.log.own_copy() != own);
         self.watch_disk(answered, effects);
         self.tick(effects);
         self.report(effects);
@@ -330,7 +330,7 @@ impl Quorum {
     }
 
     fn watch_disk(&mut self, answered: bool, effects: &mut Vec<Effect>) {
-        let owes = self.promise_under_way() || !self.log.settled();
+        let owes = self.promise_under_way() || !self.log.is_level();
         let was_ms = self.stall.ms(self.now_ms);
         self.stall.look(owes, answered, self.now_ms);
         let stalled = self.disk_stalled().is_some();

@@ -99,3 +99,17 @@ fn who_has_written_but_not_synced_may_stand() {
     step(&mut node, promise_stored(2), 90);
     assert_eq!(node.role(), &Role::Rising { epoch });
 }
+
+/// What a memory mode has not synced yet is no sign of a disk that hangs.
+#[test]
+fn a_disk_that_need_not_sync_owes_nothing() {
+    for (mode, hangs) in [(Copy::Memory, false), (Copy::Disk, true)] {
+        let mut node = master(mode, mode);
+        let (appended, durable) = (Position::new(2, 11), Position::new(1, 10));
+        step(&mut node, Event::Logged { appended, durable }, 60);
+        step(&mut node, Event::Tick, 60);
+        let late_ms = 61 + Limits::default().disk_stall_ms;
+        step(&mut node, Event::Tick, late_ms);
+        assert_eq!(node.disk_stalled().is_some(), hangs, "{mode:?}");
+    }
+}
