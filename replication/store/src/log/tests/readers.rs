@@ -1,39 +1,38 @@
 //! Reading beside changes that have nothing to do with what is read.
 
+use std::sync::Barrier;
+
 use super::*;
 
 /// It gave up after eight changes, with an empty read: the applier took that for
 /// entries that are not there, and a master for a log that begins later.
 #[test]
 fn old_segments_that_go_disturb_nobody_who_reads_new_ones() {
-    const OLD: u64 = 1_000;
+    const OLD: usize = 20_000;
     let directory = tempfile::tempdir().unwrap();
     let mut log = create(directory.path());
     fill(&mut log, 1, 1, 25);
     let newest = log.index.segments().pop().unwrap();
-    let old = (0..OLD).map(|number| Segment {
-        number,
-        ..newest.clone()
-    });
-    let mut segments: Vec<_> = old.collect();
-    segments.push(Segment {
-        number: OLD,
-        ..newest
-    });
+    let mut segments = vec![
+        Segment {
+            number: 0,
+            ..newest.clone()
+        };
+        OLD
+    ];
+    segments.push(newest);
     let index = Index::new(segments, log.last(), log.tail);
-    let (reading, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (begin, done) = (Barrier::new(2), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
-            while !reading.load(Ordering::Acquire) {
-                thread::yield_now();
-            }
+            begin.wait();
             while index.drop_oldest(0, Sequence(0), None).is_some() {}
             done.store(true, Ordering::Release);
         });
+        begin.wait();
         while !done.load(Ordering::Acquire) {
             let (entries, _) = index.read(Sequence(5), 1 << 20, None).unwrap();
             assert_eq!(entries.len(), 20);
-            reading.store(true, Ordering::Release);
         }
     });
 }
