@@ -39,18 +39,19 @@ async fn a_short_absence_of_zookeeper_keeps_the_session() {
 /// Stands in for a ZooKeeper that is away, until clients with each of these session
 /// timeouts have asked for a new session.
 async fn sessions_are_given_up(address: &str, timeouts_ms: &[u64]) {
-    let stand_in = TcpListener::bind(address).await.unwrap();
+    let stand_in = TcpListener::bind(address).await;
+    let stand_in = stand_in.expect("a killed ZooKeeper leaves its port");
     let mut kept: BTreeSet<u64> = timeouts_ms.iter().copied().collect();
     let given_up = async {
         while !kept.is_empty() {
-            let (mut stream, _) = stand_in.accept().await.unwrap();
+            let (mut stream, _) = stand_in.accept().await.expect("the nodes try on");
             // Length, protocol and last transaction; then the timeout and the session.
             let mut request = [0; 28];
             if stream.read_exact(&mut request).await.is_err() {
                 // Its session ended before it had said anything.
                 continue;
             }
-            let timeout_ms = u32::from_be_bytes(request[16..20].try_into().unwrap());
+            let timeout_ms = u32::from_be_bytes(request[16..20].try_into().expect("four bytes"));
             if request[20..] == [0; 8] {
                 kept.remove(&u64::from(timeout_ms));
             }
