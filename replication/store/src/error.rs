@@ -276,7 +276,7 @@ pub enum ClusterError {
     },
 }
 
-/// Why no checkpoint was made. The store is as it was, and the node goes on.
+/// Why no checkpoint was made. What is refused leaves the store as it was, and the node goes on.
 #[derive(Debug, Error)]
 pub enum CheckpointError {
     /// The system refused what a checkpoint needs.
@@ -288,13 +288,16 @@ pub enum CheckpointError {
         reason: String,
     },
     /// The store's own files are damaged or missing.
-    #[error("the store in {} is damaged: {reason}; stop this node so that another one leads, then start it again: it will be refilled by the master", .path.display())]
+    #[error("the store in {} is damaged: {reason}", .path.display())]
     StoreDamaged {
         /// Its directory.
         path: PathBuf,
         /// What RocksDB said.
         reason: String,
     },
+    /// The store is damaged, or could not be flushed: the node stops.
+    #[error("this node stops: {0}")]
+    Fatal(String),
 }
 
 /// Why a checkpoint was not put in place. The old store is untouched.

@@ -35,6 +35,7 @@ pub struct Store {
     table: Arc<Table>,
     index: Arc<Index>,
     progress: Arc<Progress>,
+    notify: Notify,
     /// `None` only while it is dropped.
     queues: Option<Queues>,
     threads: Vec<JoinHandle<()>>,
@@ -146,6 +147,7 @@ impl Store {
             table: Arc::new(table),
             directory: Arc::new(directory),
             progress: Arc::new(progress),
+            notify: Arc::clone(&notify),
             queues: None,
             threads: Vec::new(),
             options,
@@ -305,8 +307,18 @@ impl Store {
 
     /// Links the store's files into `directory`, which must not exist and must
     /// be on the same file system. Takes as long as a flush; blocks nobody else.
+    /// Where it shows that the store cannot be trusted, a [`StoreEvent::Fatal`]
+    /// comes as well.
     pub fn checkpoint(&self, directory: &Path) -> Result<CheckpointInfo, CheckpointError> {
-        let floor = self.table.checkpoint(directory)?;
+        // The store would be flushed anyway, but then nobody could tell what failed.
+        self.table.flush(true).map_err(|error| self.fatal(error))?;
+        let made = self.table.checkpoint(directory);
+        let floor = made.map_err(|error| match error {
+            CheckpointError::StoreDamaged { path, reason } => {
+                self.fatal(FatalError::StoreDamaged { path, reason })
+            }
+            CheckpointError::Refused { .. } | CheckpointError::Fatal(_) => error,
+        })?;
         let files = list(directory).map_err(|error| CheckpointError::Refused {
             directory: directory.to_owned(),
             reason: error.to_string(),
@@ -316,6 +328,16 @@ impl Store {
             history: floor.history,
             files,
         })
+    }
+
+    /// No thread met it, so that nobody else tells of it.
+    fn fatal(&self, error: FatalError) -> CheckpointError {
+        if let FatalError::StoreDamaged { .. } = error {
+            self.directory.record_damage();
+        }
+        let text = error.to_string();
+        (self.notify)(StoreEvent::Fatal(error));
+        CheckpointError::Fatal(text)
     }
 
     /// What the files take.

@@ -74,6 +74,14 @@ impl Rig {
         }
     }
 
+    fn fatal(&self) -> FatalError {
+        loop {
+            if let StoreEvent::Fatal(error) = self.event() {
+                return error;
+            }
+        }
+    }
+
     /// Appends and applies, as a node that stands alone does.
     fn commit(&self, entries: Vec<Entry>) {
         let last = entries.last().unwrap().position.sequence.0;

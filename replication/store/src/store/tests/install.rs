@@ -68,9 +68,27 @@ fn a_checkpoint_of_a_store_that_lost_a_file_tells_of_the_damage() {
     }
     let damaged = rig.store.checkpoint(&source.path().join("1")).unwrap_err();
     assert!(
-        matches!(damaged, CheckpointError::StoreDamaged { .. }),
+        matches!(damaged, CheckpointError::Fatal { .. }),
         "{damaged}"
     );
+    let error = rig.fatal();
+    assert!(matches!(error, FatalError::StoreDamaged { .. }), "{error}");
+    let crashed = crash(source.path());
+    let rig = open(crashed.path());
+    assert!(rig.recovered.unfilled, "a master fills it before it counts");
+}
+
+/// The master went on with a store that could no longer be written.
+#[test]
+fn a_flush_that_fails_for_a_checkpoint_stops_the_node() {
+    let source = tempfile::tempdir().unwrap();
+    let rig = open(source.path());
+    rig.commit(puts(2, 1, 30));
+    fs::remove_dir_all(rig.store.directory.table_path()).unwrap();
+    let failed = rig.store.checkpoint(&source.path().join("0")).unwrap_err();
+    assert!(matches!(failed, CheckpointError::Fatal { .. }), "{failed}");
+    rig.fatal();
+    assert!(!source.path().join("0").exists());
 }
 
 fn old_store(directory: &Path) {
