@@ -9,8 +9,12 @@ pub(crate) const STREAM_MESSAGES_MAX: usize = 4096;
 /// Messages that wait for the node loop: beyond it, readers stop and HTTP/2 slows the sender.
 pub(crate) const EVENTS_MAX: usize = 1024;
 
-/// Calls of our own that wait for an answer; elections need two or three.
-pub(crate) const CALLS_MAX: usize = 32;
+/// Asks that wait for one node's answer: they come each 50 ms, and one that is out of
+/// reach keeps them for `ASK_TIMEOUT`. Each node has its own, or it would crowd out the rest.
+pub(crate) const ASKS_MAX: usize = 8;
+
+/// Promises that wait for one node: an election asks for one, and lasts half a second.
+pub(crate) const PROMISES_MAX: usize = 4;
 
 /// Nodes that may be known at once.
 pub(crate) const PEERS_MAX: usize = 64;

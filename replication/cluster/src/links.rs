@@ -22,8 +22,8 @@ use tonic::transport::Server;
 use crate::convert;
 use crate::incoming;
 use crate::limits::{
-    CALLS_MAX, EVENTS_MAX, FRAME_BYTES_MAX, KEEPALIVE_EVERY, KEEPALIVE_TIMEOUT, PEERS_MAX,
-    STOP_TIMEOUT, STREAM_MESSAGES_MAX, STREAMS_MAX, WINDOW_BYTES,
+    ASKS_MAX, EVENTS_MAX, FRAME_BYTES_MAX, KEEPALIVE_EVERY, KEEPALIVE_TIMEOUT, PEERS_MAX,
+    PROMISES_MAX, STOP_TIMEOUT, STREAM_MESSAGES_MAX, STREAMS_MAX, WINDOW_BYTES,
 };
 use crate::peer;
 use crate::quiet::Quiet;
@@ -150,7 +150,6 @@ impl Links {
             token,
             items: sender,
             dropped: Notify::new(),
-            calls: Arc::new(Semaphore::new(CALLS_MAX)),
             runtime: Handle::current(),
             tasks: Mutex::new(JoinSet::new()),
             quiet: Quiet::default(),
@@ -194,6 +193,8 @@ impl Links {
                 state.peers.entry(node.clone()).or_insert_with(|| Peer {
                     address: address.clone(),
                     channel: None,
+                    asks: Arc::new(Semaphore::new(ASKS_MAX)),
+                    promises: Arc::new(Semaphore::new(PROMISES_MAX)),
                 });
             }
         }
@@ -286,8 +287,12 @@ impl Links {
     }
 
     fn call(&self, to: &NodeId, message: Message) {
-        let Ok(place) = Arc::clone(&self.shared.calls).try_acquire_owned() else {
-            tracing::debug!(%to, "too many questions are open");
+        let places = self.shared.state().peers.get(to).map(|peer| {
+            let promise = matches!(message, Message::Promise { .. });
+            Arc::clone(if promise { &peer.promises } else { &peer.asks })
+        });
+        let Some(place) = places.and_then(|places| places.try_acquire_owned().ok()) else {
+            tracing::debug!(%to, "its address is not known, or too many questions to it are open");
             return;
         };
         let call = peer::call(Arc::clone(&self.shared), to.clone(), message);

@@ -5,7 +5,7 @@
 //! stream's Hello and its end it sees nothing of older or newer streams.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use replicamq_proto::replication::v1 as wire;
 use replicamq_quorum::{AskAnswer, Epoch, Message, NodeId, PromiseAnswer};
@@ -62,7 +62,6 @@ pub(crate) struct Shared {
     pub(crate) items: mpsc::Sender<Item>,
     /// Wakes the loop when a stream was dropped because it was full.
     pub(crate) dropped: Notify,
-    pub(crate) calls: std::sync::Arc<Semaphore>,
     pub(crate) runtime: Handle,
     pub(crate) tasks: Mutex<JoinSet<()>>,
     pub(crate) quiet: Quiet,
@@ -90,6 +89,9 @@ pub(crate) struct Peer {
     pub(crate) address: String,
     /// For questions; made with the first.
     pub(crate) channel: Option<Channel>,
+    /// Places for questions that wait for its answer.
+    pub(crate) asks: Arc<Semaphore>,
+    pub(crate) promises: Arc<Semaphore>,
 }
 
 #[derive(Debug)]

@@ -254,6 +254,33 @@ async fn questions_are_answered_without_a_stream() {
     assert_eq!(a.message("b").await, answer(8, Some("later")));
 }
 
+/// With nine voters, asks to four that are out of reach took all places, and no promise was asked for.
+#[tokio::test]
+async fn questions_to_a_node_out_of_reach_crowd_out_no_others() {
+    // It accepts, and never says a word.
+    let hole = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (a, mut b) = (Node::start(config("a")), Node::start(config("b")));
+    let addresses = [
+        ("a", a.links.address()),
+        ("b", b.links.address()),
+        ("hole", hole.local_addr().unwrap()),
+    ];
+    a.knows(&addresses);
+    b.knows(&addresses);
+    for _ in 0..200 {
+        a.links.send(&NodeId::new("hole"), Message::Ask);
+    }
+    for _ in 0..200 {
+        a.links.send(&b.id, Message::Ask);
+    }
+    let promise = Message::Promise { epoch: Epoch(4) };
+    a.links.send(&b.id, promise.clone());
+    let mut heard = Vec::new();
+    while !heard.contains(&promise) || !heard.contains(&Message::Ask) {
+        heard.push(b.message("a").await);
+    }
+}
+
 #[tokio::test]
 async fn a_reset_is_noticed_at_once_on_both_sides() {
     let (mut a, mut b) = pair();
