@@ -4,6 +4,7 @@ use replicamq_harness::cluster::{Cluster, accepts, member, status};
 use replicamq_harness::load::Load;
 use replicamq_harness::stomp::Client;
 use replicamq_harness::wait::{self, Since};
+use std::io::ErrorKind;
 use std::time::Duration;
 
 #[test]
@@ -42,6 +43,22 @@ fn a_power_cut_costs_nothing_that_was_acknowledged() {
     load.nothing_is_lost();
 }
 
+/// ZooKeeper grants what its own bounds allow, whatever was asked for.
+#[test]
+fn the_session_timeout_that_zookeeper_granted_is_logged() {
+    let cluster = Cluster::start();
+    for node in &cluster.nodes {
+        let line = node.says("connected to ZooKeeper at");
+        let value = |name: &str| {
+            let (_, value) = line.split_once(&format!("{name}="))?;
+            let digits = value.split(|c: char| !c.is_ascii_digit()).next()?;
+            digits.parse::<u64>().ok()
+        };
+        assert!(value("timeout_ms") > Some(0), "{line}");
+        assert!(value("asked_ms") > Some(0), "{line}");
+    }
+}
+
 #[test]
 fn without_a_quorum_nothing_is_acknowledged_and_the_heal_needs_no_operator() {
     let mut cluster = Cluster::start();
@@ -55,7 +72,15 @@ fn without_a_quorum_nothing_is_acknowledged_and_the_heal_needs_no_operator() {
         cluster.nodes[replica].signal("STOP");
     }
     let answer = client.send("/queue/alone", "who else has it?");
-    assert!(answer.is_err(), "acknowledged by one of three");
+    let error = answer.expect_err("acknowledged by one of three");
+    // Silence, then a broken connection: `failover:` tries the next node. An ERROR frame
+    // would reach the application.
+    assert_ne!(error.kind(), ErrorKind::Other, "{error}");
+    let said = client.rest();
+    assert!(
+        said.iter().all(|frame| frame.command != "ERROR"),
+        "{said:?}"
+    );
     for replica in (0..3).filter(|one| *one != master) {
         cluster.nodes[replica].signal("CONT");
     }
