@@ -111,13 +111,37 @@ pub(crate) async fn run(
 impl Conversation<'_> {
     async fn run(&mut self) -> Result<(), End> {
         self.stream.set_nodelay(true)?;
+        let mut flow = Flow::Read;
         loop {
-            let flow = self.take_input().await?;
+            // Each turn looks at the socket and at the clock, so that what is always ready
+            // in the wait below keeps neither of them from being seen.
+            if flow == Flow::Read {
+                self.read()?;
+            }
+            flow = self.take_input().await?;
+            self.session
+                .tick(clock::monotonic_ms(), &mut self.out.write);
             self.write_out().await?;
             if self.session.is_closing() || flow == Flow::Close {
                 return Err(End::Closed);
             }
             self.wait(flow == Flow::Read).await?;
+        }
+    }
+
+    /// Reads what has come, if anything has; does not wait.
+    fn read(&mut self) -> Result<(), End> {
+        // Asked first, so that a connection on which nothing comes needs no buffer.
+        let Some(ready) = self.stream.readable().now_or_never() else {
+            return Ok(());
+        };
+        ready?;
+        self.input.reserve(READ_BYTES);
+        // Polled rather than tried: a short read then counts as having read all there is.
+        match self.stream.read_buf(&mut self.input).now_or_never() {
+            Some(Ok(0)) => Err(End::HungUp),
+            None | Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => Err(error.into()),
         }
     }
 
@@ -183,13 +207,8 @@ impl Conversation<'_> {
                 };
                 self.encode(group);
             }
-            ready = self.stream.readable(), if read => {
-                ready?;
-                self.read()?;
-            }
-            () = until(deadline) => {
-                self.session.tick(clock::monotonic_ms(), &mut self.out.write);
-            }
+            ready = self.stream.readable(), if read => ready?,
+            () = until(deadline) => {}
         }
         Ok(())
     }
@@ -206,16 +225,6 @@ impl Conversation<'_> {
             }
         }
     }
-
-    fn read(&mut self) -> Result<(), End> {
-        self.input.reserve(READ_BYTES);
-        // Polled rather than tried: a short read then counts as having read all there is.
-        match self.stream.read_buf(&mut self.input).now_or_never() {
-            Some(Ok(0)) => Err(End::HungUp),
-            None | Some(Ok(_)) => Ok(()),
-            Some(Err(error)) => Err(error.into()),
-        }
-    }
 }
 
 async fn until(deadline_ms: Option<u64>) {
@@ -227,3 +236,7 @@ async fn until(deadline_ms: Option<u64>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+#[path = "connection_test.rs"]
+mod tests;
