@@ -3,6 +3,8 @@
 //! One task does both directions. It reads no further while the node loop, the
 //! session or the client's own reading lags behind: TCP slows the client.
 
+mod socket;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -110,7 +112,7 @@ pub(crate) async fn run(
 
 impl Conversation<'_> {
     async fn run(&mut self) -> Result<(), End> {
-        self.stream.set_nodelay(true)?;
+        socket::prepare(&self.stream)?;
         let mut flow = Flow::Read;
         loop {
             // Each turn looks at the socket and at the clock, so that what is always ready
