@@ -95,7 +95,7 @@ pub(crate) async fn run(
         out: Outputs::default(),
     };
     let end = conversation.run().await;
-    match (conversation.session.fault(), end) {
+    match (conversation.session.fault(), &end) {
         (Some(fault), _) => {
             tracing::warn!(connection = connection.0, %peer, "closed a connection: {fault}");
         }
@@ -108,9 +108,18 @@ pub(crate) async fn run(
     }
     // Nobody is left to be told once the node is no longer master.
     drop(inbox.closed(connection).await);
+    let stream = conversation.into_stream();
+    if matches!(end, Err(End::Closed)) {
+        socket::leave(stream).await;
+    }
 }
 
 impl Conversation<'_> {
+    /// Gives up everything but the socket.
+    fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     async fn run(&mut self) -> Result<(), End> {
         socket::prepare(&self.stream)?;
         let mut flow = Flow::Read;

@@ -234,3 +234,21 @@ fn flood(mut client: &BlockingStream) -> u64 {
     }
     sent
 }
+
+#[tokio::test]
+async fn a_client_that_writes_before_it_reads_still_gets_the_error() {
+    let mut port = Port::open(SessionConfig::default()).await;
+    let (mut client, _known) = port.connected("").await;
+    let body = vec![b'x'; 20 << 20];
+    let head = format!(
+        "SEND\ndestination:/queue/a\ncontent-length:{}\n\n",
+        body.len()
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    client.write_all(&body).await.unwrap();
+    client.write_all(b"\0").await.unwrap();
+    let said = rest(&mut client).await;
+    assert!(said.starts_with("ERROR\nmessage:frame too large"), "{said}");
+    // Its deliveries do not wait until the client has heard it.
+    assert!(matches!(port.next().await, Input::Closed { .. }));
+}
