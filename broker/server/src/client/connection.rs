@@ -24,6 +24,9 @@ const KEPT_BYTES_MAX: usize = 4 << 20;
 /// This client takes more than this broker holds in one message: others hold larger ones.
 const BODY_BYTES_MAX: usize = 256 << 20;
 
+/// A broker that takes nothing any more has said why, or will not: its answer is here already.
+const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long a broker may take to answer DISCONNECT.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -77,6 +80,8 @@ pub(crate) struct Connection {
     client: Client,
     input: BytesMut,
     output: BytesMut,
+    /// Why nothing can be sent any more.
+    deaf: Option<io::Error>,
 }
 
 impl Connection {
@@ -112,6 +117,7 @@ impl Connection {
             client,
             input: BytesMut::with_capacity(READ_BYTES),
             output,
+            deaf: None,
         };
         let mut frame = Frame::new(Verb::Connected);
         connection.receive(&mut frame).await?;
@@ -161,6 +167,9 @@ impl Connection {
 
     /// Waits until bytes came or went, or a sign of life is due. May be dropped at any time.
     pub(crate) async fn exchange(&mut self) -> Result<(), ConnectionError> {
+        if self.deaf.is_some() {
+            return self.hear_out().await;
+        }
         let now = clock::monotonic_ms();
         let due = self.client.tick(now, &mut self.output)?;
         if self.input.capacity() - self.input.len() < READ_BYTES / 4 {
@@ -172,10 +181,10 @@ impl Connection {
         tokio::select! {
             biased;
             // Cancelled, a read or a write has moved no bytes.
-            written = writer.write_buf(&mut self.output), if unsent => {
-                written.map_err(ConnectionError::Broken)?;
-                self.give_back_memory();
-            }
+            written = writer.write_buf(&mut self.output), if unsent => match written {
+                Ok(_) => self.give_back_memory(),
+                Err(error) => self.deaf = Some(error),
+            },
             read = reader.read_buf(&mut self.input) => match read {
                 Ok(0) => return Err(ConnectionError::Closed),
                 Ok(_) => {}
@@ -186,11 +195,28 @@ impl Connection {
         Ok(())
     }
 
+    /// Reads on after a failed write: the broker may have said why it takes no more.
+    async fn hear_out(&mut self) -> Result<(), ConnectionError> {
+        self.input.reserve(READ_BYTES);
+        match timeout(LAST_WORD_TIMEOUT, self.stream.read_buf(&mut self.input)).await {
+            Ok(Ok(1..)) => Ok(()),
+            Ok(Ok(_) | Err(_)) | Err(_) => {
+                let error = self.deaf.take().expect("a write failed before");
+                Err(ConnectionError::Broken(error))
+            }
+        }
+    }
+
     /// Sends everything that waits. Reads meanwhile: a broker that waits for us to
     /// read would otherwise wait forever.
     pub(crate) async fn flush(&mut self) -> Result<(), ConnectionError> {
         while !self.output.is_empty() {
-            self.exchange().await?;
+            if let Err(error) = self.exchange().await {
+                // What else came is lost with the connection, but not why it is lost.
+                let mut frame = Frame::new(Verb::Error);
+                while self.received(&mut frame)? {}
+                return Err(error);
+            }
         }
         Ok(())
     }

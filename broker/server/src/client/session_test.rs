@@ -163,6 +163,53 @@ async fn an_error_frame_is_the_brokers_last_word() {
     );
 }
 
+/// A broker that refuses the first bytes of a large frame and resets the connection while
+/// the rest is on its way.
+async fn refuse_unread(one: TcpListener) {
+    let mut peer = Peer::accept(&one).await;
+    peer.write(&Frame::new(Verb::Error).with("message", "frame too large"))
+        .await;
+    drop(peer);
+    panic!("it came back: {:?}", one.accept().await);
+}
+
+#[tokio::test]
+async fn an_error_frame_is_heard_in_the_middle_of_a_write() {
+    let one = listener().await;
+    let uri = uri(&[&one], "");
+    let mut broker = JoinSet::new();
+    broker.spawn(refuse_unread(one));
+    let mut session = Session::open(uri, Opening::default()).await.unwrap();
+    session.send_safely(message("a").with_body(vec![b'x'; 20 << 20]));
+    let error = timeout(Duration::from_secs(10), session.next()).await;
+    let error = error.expect("it ends").unwrap_err();
+    let text = format!("{:#}", anyhow::Error::new(error));
+    assert!(
+        text.ends_with("the broker refused: frame too large"),
+        "{text}"
+    );
+    assert!(broker.try_join_next().is_none(), "it did not come back");
+}
+
+#[tokio::test]
+async fn an_error_frame_is_heard_by_one_who_only_sends() {
+    let one = listener().await;
+    let uri = uri(&[&one], "");
+    let mut broker = JoinSet::new();
+    broker.spawn(refuse_unread(one));
+    let mut session = Session::open(uri, Opening::default()).await.unwrap();
+    session.send_once(&message("a").with_body(vec![b'x'; 20 << 20]));
+    let error = timeout(Duration::from_secs(10), session.flush()).await;
+    let text = format!(
+        "{:#}",
+        anyhow::Error::new(error.expect("it ends").unwrap_err())
+    );
+    assert!(
+        text.ends_with("the broker refused: frame too large"),
+        "{text}"
+    );
+}
+
 #[test]
 fn an_acknowledgement_speaks_the_version() {
     let message = Frame::new(Verb::Message)
