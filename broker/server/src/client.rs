@@ -12,6 +12,7 @@ mod receive;
 mod send;
 mod session;
 mod show;
+mod unconfirmed;
 mod uri;
 
 pub(crate) use connection::{Connection, Opening};

@@ -1,6 +1,6 @@
 //! `replicamq receive` and `replicamq browse`: deliveries on stdout.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::options::destination;
 use super::show::{Show, show};
+use super::unconfirmed::Unconfirmed;
 use super::{ClientOptions, Event, Session, Subscription};
 use crate::config::Interval;
 use crate::terminal;
@@ -18,10 +19,10 @@ use crate::terminal;
 const SUBSCRIPTION: &str = "1";
 /// Deliveries that wait here for being printed.
 const PREFETCH: u32 = 100;
-/// Printed, and not known to be acknowledged: more than this stops the printing.
+/// Printed, and not known to be acknowledged: so many stop the printing.
 const UNCONFIRMED_MAX: usize = 10_000;
-/// After a failover, acknowledgements that were on their way have either been made or
-/// their deliveries come again within this time.
+/// How long the last receipts may take. After a failover, deliveries whose acknowledgements
+/// were not made come again within this time.
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// Receive messages from a queue or a topic, and print their bodies.
@@ -56,7 +57,7 @@ pub(crate) struct ReceiveArgs {
     #[arg(long, value_enum, default_value_t = Ack::Individual)]
     ack: Ack,
 
-    /// Acknowledge so many messages in each transaction
+    /// Acknowledge so many messages in each transaction, at most 10000
     #[arg(long, value_name = "N")]
     transaction: Option<NonZeroU64>,
 
@@ -122,13 +123,14 @@ impl Ack {
     }
 }
 
-struct Receiver<'a> {
+struct Receiver<'a, P> {
     args: &'a ReceiveArgs,
     session: Session,
+    print: P,
     printed: u64,
-    /// Printed, and not known to be acknowledged: the id, and the number of the receipt
-    /// that will say so. If it comes again it is acknowledged again, and not printed.
-    unconfirmed: BTreeMap<String, u64>,
+    unconfirmed: Unconfirmed,
+    /// Came while no more could be printed. The broker keeps it at the prefetch.
+    waiting: VecDeque<Frame>,
     /// The open transaction: its name, and how many it holds.
     transaction: Option<(String, u64)>,
     transactions: u64,
@@ -155,20 +157,15 @@ pub(crate) async fn receive(args: ReceiveArgs) -> anyhow::Result<()> {
         browse: false,
         durable: args.durable.clone(),
     });
-    let mut receiver = Receiver {
-        args: &args,
-        session,
-        printed: 0,
-        unconfirmed: BTreeMap::new(),
-        transaction: None,
-        transactions: 0,
-    };
+    let print = |message: &Frame| show(message, args.show);
+    let mut receiver = Receiver::new(&args, session, print);
     tokio::select! {
         done = receiver.run(count) => done?,
         // What was printed and not acknowledged will be acknowledged below.
         _ = tokio::signal::ctrl_c() => {}
     }
-    receiver.end().await?;
+    terminal::flush().map_err(terminal::Output)?;
+    receiver.settle().await?;
     let printed = receiver.printed;
     receiver.session.close().await?;
     match args.count {
@@ -179,9 +176,30 @@ pub(crate) async fn receive(args: ReceiveArgs) -> anyhow::Result<()> {
     }
 }
 
-impl Receiver<'_> {
+impl<'a, P: FnMut(&Frame) -> anyhow::Result<()>> Receiver<'a, P> {
+    fn new(args: &'a ReceiveArgs, session: Session, print: P) -> Self {
+        Self {
+            args,
+            session,
+            print,
+            printed: 0,
+            unconfirmed: Unconfirmed::default(),
+            waiting: VecDeque::new(),
+            transaction: None,
+            transactions: 0,
+        }
+    }
+
     async fn run(&mut self, count: u64) -> anyhow::Result<()> {
         while self.printed < count {
+            let full = self.unconfirmed.len() >= UNCONFIRMED_MAX;
+            if full {
+                // However large it was to be: nothing else brings receipts.
+                self.commit();
+            } else if let Some(message) = self.waiting.pop_front() {
+                self.take(&message)?;
+                continue;
+            }
             let event = match self.args.timeout {
                 None => self.session.next().await?,
                 Some(Interval(limit)) => match timeout(limit, self.session.next()).await {
@@ -190,12 +208,10 @@ impl Receiver<'_> {
                 },
             };
             match event {
+                Event::Message(message) if full => self.keep(message)?,
                 Event::Message(message) => self.take(&message)?,
-                other => self.note(&other),
-            }
-            while self.unconfirmed.len() >= UNCONFIRMED_MAX {
-                let event = self.session.next().await?;
-                self.note(&event);
+                Event::Receipt(number) => self.unconfirmed.confirm(number),
+                Event::Reconnected => self.reconnected(),
             }
         }
         Ok(())
@@ -204,23 +220,24 @@ impl Receiver<'_> {
     /// Prints a message unless it was printed before, then acknowledges it.
     fn take(&mut self, message: &Frame) -> anyhow::Result<()> {
         let id = message.header("message-id").unwrap_or_default();
-        if !self.unconfirmed.contains_key(id) {
-            show(message, self.args.show)?;
+        if !self.unconfirmed.contains(id) {
+            (self.print)(message)?;
             self.printed += 1;
         }
-        if self.args.ack == Ack::Auto {
-            return Ok(());
+        match (self.args.ack, self.args.transaction) {
+            (Ack::Auto, _) => {}
+            (Ack::Client | Ack::Individual, None) => {
+                let receipt = self.session.acknowledge(message, None);
+                self.unconfirmed.expect(id, receipt);
+            }
+            (Ack::Client | Ack::Individual, Some(size)) => {
+                self.acknowledge_in_transaction(message, size.get());
+            }
         }
-        let receipt = match self.args.transaction {
-            None => self.session.acknowledge(message, None),
-            Some(size) => self.acknowledge_in_transaction(message, size.get()),
-        };
-        self.unconfirmed.insert(id.to_owned(), receipt);
         Ok(())
     }
 
-    /// The number of the receipt that COMMIT will ask for is not known yet: `u64::MAX`.
-    fn acknowledge_in_transaction(&mut self, message: &Frame, size: u64) -> u64 {
+    fn acknowledge_in_transaction(&mut self, message: &Frame, size: u64) {
         if self.transaction.is_none() {
             self.transactions += 1;
             let name = format!("tx-{}", self.transactions);
@@ -229,62 +246,62 @@ impl Receiver<'_> {
             self.transaction = Some((name, 0));
         }
         let (name, held) = self.transaction.as_mut().expect("it was just begun");
-        let name = name.clone();
         *held += 1;
         let full = *held >= size;
-        self.session.acknowledge(message, Some(&name));
+        self.session.acknowledge(message, Some(name));
+        let id = message.header("message-id").unwrap_or_default();
+        self.unconfirmed.hold(id);
         if full {
-            return self.commit();
-        }
-        u64::MAX
-    }
-
-    fn commit(&mut self) -> u64 {
-        let Some((name, _)) = self.transaction.take() else {
-            return u64::MAX;
-        };
-        let commit = Frame::new(Verb::Commit).with("transaction", &name);
-        let receipt = self.session.send_once_with_receipt(commit);
-        for waiting in self
-            .unconfirmed
-            .values_mut()
-            .filter(|receipt| **receipt == u64::MAX)
-        {
-            *waiting = receipt;
-        }
-        receipt
-    }
-
-    fn note(&mut self, event: &Event) {
-        match event {
-            Event::Receipt(number) => self.unconfirmed.retain(|_, receipt| receipt != number),
-            Event::Reconnected => {
-                self.transaction = None;
-                let address = self.session.address();
-                terminal::remark(&format!("connection lost; now at {address}"));
-            }
-            Event::Message(_) => {}
+            self.commit();
         }
     }
 
-    /// Waits until everything printed is known to be acknowledged.
-    async fn end(&mut self) -> anyhow::Result<()> {
-        terminal::flush().map_err(terminal::Output)?;
+    fn commit(&mut self) {
+        if let Some((name, _)) = self.transaction.take() {
+            let commit = Frame::new(Verb::Commit).with("transaction", &name);
+            let receipt = self.session.send_once_with_receipt(commit);
+            self.unconfirmed.commit(receipt);
+        }
+    }
+
+    /// Takes a message later.
+    fn keep(&mut self, message: Frame) -> anyhow::Result<()> {
+        let prefetch = self.args.prefetch.get();
+        if self.waiting.len() >= prefetch as usize {
+            bail!(
+                "the broker sends more than the {prefetch} unacknowledged messages of --prefetch"
+            );
+        }
+        self.waiting.push_back(message);
+        Ok(())
+    }
+
+    /// What was not acknowledged comes again on the new connection.
+    fn reconnected(&mut self) {
+        self.transaction = None;
+        self.waiting.clear();
+        self.unconfirmed.disconnected();
+        let address = self.session.address();
+        terminal::remark(&format!("connection lost; now at {address}"));
+    }
+
+    /// Waits until everything printed is known to be acknowledged, or no more is heard of it.
+    async fn settle(&mut self) -> anyhow::Result<()> {
         self.commit();
         while !self.unconfirmed.is_empty() {
-            let event = match timeout(SETTLE, self.session.next()).await {
-                Ok(event) => event?,
-                Err(_settled) => return Ok(()),
+            let Ok(event) = timeout(SETTLE, self.session.next()).await else {
+                return Ok(());
             };
-            match event {
+            match event? {
                 Event::Message(message) => {
                     let id = message.header("message-id").unwrap_or_default();
-                    if self.unconfirmed.contains_key(id) {
+                    if self.unconfirmed.contains(id) {
                         let receipt = self.session.acknowledge(&message, None);
-                        self.unconfirmed.insert(id.to_owned(), receipt);
+                        self.unconfirmed.expect(id, receipt);
                     }
                 }
-                other => self.note(&other),
+                Event::Receipt(number) => self.unconfirmed.confirm(number),
+                Event::Reconnected => self.reconnected(),
             }
         }
         Ok(())
@@ -329,3 +346,7 @@ pub(crate) async fn browse(args: BrowseArgs) -> anyhow::Result<()> {
     session.close().await?;
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "receive_test.rs"]
+mod tests;

@@ -1,0 +1,137 @@
+//! Receiving from a broker that takes its time with receipts.
+
+use clap::Parser;
+use replicamq_protocols::stomp::Verb;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::client::Opening;
+use crate::client::peer::Peer;
+
+/// A command that waits for ever would hide what is wrong.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const PREFETCH: usize = 100;
+
+#[derive(Debug, Parser)]
+struct Receive {
+    #[command(flatten)]
+    args: ReceiveArgs,
+}
+
+fn args(flags: &[&str]) -> ReceiveArgs {
+    let program = ["receive", "/queue/q"];
+    let flags = program.iter().chain(flags);
+    Receive::try_parse_from(flags).unwrap().args
+}
+
+/// Receives `count` messages from a broker; their bodies, and how many acknowledgements are
+/// unknown in the end.
+async fn receive_from(uri: &str, flags: &[&str], count: usize) -> (Vec<String>, usize) {
+    let args = args(flags);
+    let session = Session::open(uri.parse().unwrap(), Opening::default());
+    let mut bodies = Vec::new();
+    let print = |message: &Frame| {
+        bodies.push(String::from_utf8(message.body.to_vec())?);
+        Ok(())
+    };
+    let mut receiver = Receiver::new(&args, session.await.unwrap(), print);
+    receiver.session.send_once(&Frame::new(Verb::Subscribe));
+    let received = async {
+        receiver.run(count as u64).await.unwrap();
+        receiver.settle().await.unwrap();
+    };
+    timeout(PATIENCE, received).await.expect("it ends");
+    let unknown = receiver.unconfirmed.len();
+    (bodies, unknown)
+}
+
+async fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("tcp://{}", listener.local_addr().unwrap());
+    (listener, uri)
+}
+
+async fn subscribed(listener: TcpListener) -> Peer {
+    let mut peer = Peer::accept(&listener).await;
+    assert_eq!(peer.read().await.verb, Verb::Subscribe);
+    peer
+}
+
+async fn deliver(peer: &mut Peer, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        let number = number.to_string();
+        let message = Frame::new(Verb::Message)
+            .with("message-id", &number)
+            .with("ack", &number);
+        peer.write(&message.with_body(number)).await;
+    }
+}
+
+/// The acknowledgements of so many deliveries.
+async fn acknowledgements(peer: &mut Peer, count: usize) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    while frames.len() < count {
+        let frame = peer.read().await;
+        if frame.verb == Verb::Ack {
+            frames.push(frame);
+        }
+    }
+    frames
+}
+
+fn numbers(count: usize) -> Vec<String> {
+    (0..count).map(|number| number.to_string()).collect()
+}
+
+#[tokio::test]
+async fn what_comes_while_receipts_are_late_is_taken_later() {
+    let (listener, uri) = listener().await;
+    let mut broker = JoinSet::new();
+    broker.spawn(async move {
+        let mut peer = subscribed(listener).await;
+        let mut unanswered = Vec::new();
+        for first in (0..UNCONFIRMED_MAX).step_by(PREFETCH) {
+            deliver(&mut peer, first..first + PREFETCH).await;
+            unanswered.extend(acknowledgements(&mut peer, PREFETCH).await);
+        }
+        deliver(&mut peer, UNCONFIRMED_MAX..UNCONFIRMED_MAX + PREFETCH).await;
+        for acknowledgement in &unanswered {
+            peer.receipt(acknowledgement).await;
+        }
+        for acknowledgement in acknowledgements(&mut peer, PREFETCH).await {
+            peer.receipt(&acknowledgement).await;
+        }
+        peer
+    });
+    let count = UNCONFIRMED_MAX + PREFETCH;
+    let (bodies, unknown) = receive_from(&uri, &[], count).await;
+    assert!(bodies == numbers(count), "{} of {count}", bodies.len());
+    assert_eq!(unknown, 0);
+}
+
+#[tokio::test]
+async fn a_transaction_is_committed_before_it_holds_up_its_own_receipts() {
+    let (listener, uri) = listener().await;
+    let mut broker = JoinSet::new();
+    let count = UNCONFIRMED_MAX + 1;
+    broker.spawn(async move {
+        let mut peer = subscribed(listener).await;
+        for first in (0..UNCONFIRMED_MAX).step_by(PREFETCH) {
+            deliver(&mut peer, first..first + PREFETCH).await;
+            acknowledgements(&mut peer, PREFETCH).await;
+        }
+        deliver(&mut peer, UNCONFIRMED_MAX..count).await;
+        loop {
+            let frame = peer.read().await;
+            if frame.verb == Verb::Commit {
+                peer.receipt(&frame).await;
+            }
+        }
+    });
+    let flags = ["--transaction", "20000"];
+    let (bodies, unknown) = receive_from(&uri, &flags, count).await;
+    assert!(bodies == numbers(count), "{} of {count}", bodies.len());
+    assert_eq!(unknown, 0);
+}
