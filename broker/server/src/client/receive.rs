@@ -23,7 +23,7 @@ const PREFETCH: u32 = 100;
 const UNCONFIRMED_MAX: usize = 10_000;
 /// How long the last receipts may take. After a failover, deliveries whose acknowledgements
 /// were not made come again within this time.
-const SETTLE: Duration = Duration::from_secs(2);
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// Receive messages from a queue or a topic, and print their bodies.
 ///
@@ -39,7 +39,8 @@ Examples:
   replicamq receive /topic/news --durable reader --client-id kiosk-7
   replicamq receive /queue/orders --broker 'failover:(tcp://a:61613,tcp://b:61613,tcp://c:61613)'
 
-Exit code 1 if --timeout passed before --count messages had come.")]
+Exit code 1 if --timeout passed before --count messages had come, or if some were printed of which it is not known
+whether their acknowledgements arrived: they may come again.")]
 pub(crate) struct ReceiveArgs {
     /// Where from: /queue/NAME or /topic/NAME
     #[arg(value_parser = destination)]
@@ -166,8 +167,13 @@ pub(crate) async fn receive(args: ReceiveArgs) -> anyhow::Result<()> {
     }
     terminal::flush().map_err(terminal::Output)?;
     receiver.settle().await?;
-    let printed = receiver.printed;
+    let (printed, unknown) = (receiver.printed, receiver.unconfirmed.len());
     receiver.session.close().await?;
+    if unknown > 0 {
+        bail!(
+            "{printed} messages were printed, and of {unknown} it is not known whether their acknowledgements arrived: they may come again"
+        );
+    }
     match args.count {
         Some(count) if args.timeout.is_some() && printed < count.get() => {
             bail!("received {printed} of {count} messages before the timeout")

@@ -135,3 +135,26 @@ async fn a_transaction_is_committed_before_it_holds_up_its_own_receipts() {
     assert!(bodies == numbers(count), "{} of {count}", bodies.len());
     assert_eq!(unknown, 0);
 }
+
+#[tokio::test]
+async fn an_acknowledgement_without_a_receipt_is_an_error() {
+    let (listener, uri) = listener().await;
+    let mut broker = JoinSet::new();
+    broker.spawn(async move {
+        let mut peer = subscribed(listener).await;
+        deliver(&mut peer, 7..8).await;
+        let acknowledgement = peer.read().await;
+        assert_eq!(acknowledgement.verb, Verb::Ack);
+        loop {
+            let frame = peer.read().await;
+            if frame.verb == Verb::Disconnect {
+                peer.receipt(&frame).await;
+                break;
+            }
+        }
+    });
+    let args = args(&["--broker", &uri, "--count", "1"]);
+    let received = timeout(PATIENCE, receive(args)).await.expect("it ends");
+    let error = received.unwrap_err().to_string();
+    assert!(error.contains("of 1 it is not known"), "{error}");
+}
