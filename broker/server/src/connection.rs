@@ -3,6 +3,7 @@
 //! One task does both directions. It reads no further while the node loop, the
 //! session or the client's own reading lags behind: TCP slows the client.
 
+mod room;
 mod socket;
 
 use std::io;
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::clock;
 use crate::run::inbox::{InboxSender, OUTBOX_GROUPS_MAX, Retired};
+use room::{Budget, Room};
 
 /// Room made before each read.
 const READ_BYTES: usize = 16 << 10;
@@ -36,7 +38,18 @@ const WRITE_STALL_MAX: Duration = Duration::from_mins(1);
 /// What all connections of a port have in common.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    pub(crate) session: Arc<SessionConfig>,
+    session: Arc<SessionConfig>,
+    /// Room for large frames.
+    budget: Budget,
+}
+
+impl Settings {
+    pub(crate) fn new(session: SessionConfig) -> Self {
+        Self {
+            budget: Budget::new(session.large_frames_bytes_max),
+            session: Arc::new(session),
+        }
+    }
 }
 
 /// Why a conversation ended.
@@ -67,6 +80,8 @@ struct Conversation<'a> {
     session: Session,
     inbox: &'a InboxSender,
     outbox: mpsc::Receiver<Vec<Effect>>,
+    budget: &'a Budget,
+    room: Room,
     input: BytesMut,
     out: Outputs,
 }
@@ -91,6 +106,8 @@ pub(crate) async fn run(
         session,
         inbox,
         outbox,
+        budget: &settings.budget,
+        room: Room::Own,
         input: BytesMut::new(),
         out: Outputs::default(),
     };
@@ -126,10 +143,11 @@ impl Conversation<'_> {
         loop {
             // Each turn looks at the socket and at the clock, so that what is always ready
             // in the wait below keeps neither of them from being seen.
-            if flow == Flow::Read {
+            if flow == Flow::Read && !self.room.is_awaited() {
                 self.read()?;
             }
             flow = self.take_input().await?;
+            self.make_room(flow);
             self.session
                 .tick(clock::monotonic_ms(), &mut self.out.write);
             self.write_out().await?;
@@ -147,12 +165,27 @@ impl Conversation<'_> {
             return Ok(());
         };
         ready?;
-        self.input.reserve(READ_BYTES);
+        let missing = self.session.wanted().saturating_sub(self.input.len());
+        self.input.reserve(if self.room.is_given() {
+            missing.max(READ_BYTES)
+        } else {
+            READ_BYTES
+        });
         // Polled rather than tried: a short read then counts as having read all there is.
         match self.stream.read_buf(&mut self.input).now_or_never() {
             Some(Ok(0)) => Err(End::HungUp),
             None | Some(Ok(_)) => Ok(()),
             Some(Err(error)) => Err(error.into()),
+        }
+    }
+
+    /// A large frame is read on only once there is room for all of it.
+    fn make_room(&mut self, flow: Flow) {
+        if flow == Flow::Read {
+            self.room.fit(self.session.room(), self.budget);
+        }
+        if self.room.is_awaited() {
+            self.session.wait_for_room();
         }
     }
 
@@ -163,8 +196,13 @@ impl Conversation<'_> {
             let flow = self
                 .session
                 .receive(&mut self.input, clock::monotonic_ms(), &mut self.out);
+            let whole = !self.out.commands.is_empty();
             self.hand_over(before.saturating_sub(self.input.len()))
                 .await?;
+            if whole {
+                // The next large frame takes its turn behind those of others.
+                self.room = Room::Own;
+            }
             if flow != Flow::Full {
                 return Ok(flow);
             }
@@ -206,10 +244,12 @@ impl Conversation<'_> {
         self.hand_over(0).await
     }
 
-    /// Waits for the client, the node loop or the clock.
+    /// Waits for the client, the node loop, room or the clock.
     async fn wait(&mut self, read: bool) -> Result<(), End> {
+        let read = read && !self.room.is_awaited();
         let deadline = self.session.deadline();
-        // Every arm only waits: readiness, a channel, a timer. Cancelled, none loses anything.
+        // Every arm only waits: a channel, a place in a queue, readiness, a timer.
+        // Cancelled, none loses anything.
         tokio::select! {
             biased;
             group = self.outbox.recv() => {
@@ -218,6 +258,7 @@ impl Conversation<'_> {
                 };
                 self.encode(group);
             }
+            () = self.room.given() => {}
             ready = self.stream.readable(), if read => ready?,
             () = until(deadline) => {}
         }

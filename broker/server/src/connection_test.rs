@@ -19,6 +19,12 @@ use crate::run::inbox::{Input, inbox};
 /// A client or a node that waits for ever would hide what is wrong.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Signs of life of the broker, for those who want some.
+const BEATS: HeartBeat = HeartBeat {
+    send_ms: 100,
+    receive_ms: 0,
+};
+
 /// The node loop's end of one port, and the connections behind it.
 struct Port {
     settings: Arc<Settings>,
@@ -39,9 +45,7 @@ impl Port {
     async fn open(session: SessionConfig) -> Self {
         let (sender, inputs) = inbox();
         Self {
-            settings: Arc::new(Settings {
-                session: Arc::new(session),
-            }),
+            settings: Arc::new(Settings::new(session)),
             listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
             sender,
             inputs,
@@ -81,6 +85,23 @@ impl Port {
         (client, known)
     }
 
+    /// Waits until so many bytes of room are free.
+    async fn room_is(&self, bytes: usize) {
+        let free = async {
+            while self.settings.budget.free.available_permits() != bytes {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, free)
+            .await
+            .expect("room is given and taken");
+    }
+
+    /// Where the next SEND goes.
+    async fn sent_to(&mut self) -> String {
+        destination(&self.next().await)
+    }
+
     async fn next(&mut self) -> Input {
         let input = timeout(PATIENCE, self.inputs.recv()).await;
         input.expect("something comes").expect("the port is open")
@@ -93,6 +114,17 @@ impl Port {
         };
         assert_eq!(commands.len(), 1, "{commands:?}");
         commands.remove(0)
+    }
+}
+
+/// Where a SEND goes.
+fn destination(input: &Input) -> String {
+    let Input::Commands { commands, .. } = input else {
+        panic!("no command came: {input:?}");
+    };
+    match &commands[..] {
+        [Command::Send(send)] => send.message.destination.clone(),
+        other => panic!("not a SEND: {other:?}"),
     }
 }
 
@@ -200,10 +232,7 @@ async fn what_a_client_says_is_heard_while_deliveries_never_end() {
 #[tokio::test]
 async fn a_client_that_never_stops_sending_gets_its_heart_beats() {
     let mut port = Port::open(SessionConfig {
-        heart_beat: HeartBeat {
-            send_ms: 100,
-            receive_ms: 0,
-        },
+        heart_beat: BEATS,
         ..SessionConfig::default()
     })
     .await;
@@ -251,4 +280,67 @@ async fn a_client_that_writes_before_it_reads_still_gets_the_error() {
     assert!(said.starts_with("ERROR\nmessage:frame too large"), "{said}");
     // Its deliveries do not wait until the client has heard it.
     assert!(matches!(port.next().await, Input::Closed { .. }));
+}
+
+/// Room for one large frame at a time.
+fn narrow(large_frame_ms_max: u64) -> SessionConfig {
+    SessionConfig {
+        large_frame_bytes: 1_000,
+        large_frames_bytes_max: 150_000,
+        large_frame_ms_max,
+        heart_beat: BEATS,
+        ..SessionConfig::default()
+    }
+}
+
+/// A SEND of 100,000 bytes, and its first half.
+fn large(name: &str) -> (Vec<u8>, Vec<u8>) {
+    let head = format!("SEND\ndestination:/queue/{name}\ncontent-length:100000\n\n");
+    let mut first = head.into_bytes();
+    first.extend_from_slice(&[b'x'; 50_000]);
+    let mut second = vec![b'x'; 50_000];
+    second.push(0);
+    (first, second)
+}
+
+#[tokio::test]
+async fn large_frames_take_turns_and_small_ones_pass() {
+    let mut port = Port::open(narrow(60_000)).await;
+    let (mut one, _one_known) = port.connected("").await;
+    let (mut two, _two_known) = port.connected("heart-beat:0,100\n").await;
+    let (mut three, _three_known) = port.connected("").await;
+    let ((one_first, one_second), (two_first, two_second)) = (large("one"), large("two"));
+    one.write_all(&one_first).await.unwrap();
+    port.room_is(50_000 - 1).await;
+    two.write_all(&two_first).await.unwrap();
+    two.write_all(&two_second).await.unwrap();
+    let small = b"SEND\ndestination:/queue/three\n\nx\0";
+    three.write_all(small).await.unwrap();
+    assert_eq!(port.sent_to().await, "/queue/three");
+    // One that waits for room is served in everything else.
+    let beat = timeout(PATIENCE, two.read_u8()).await;
+    assert_eq!(beat.expect("it beats").unwrap(), b'\n');
+    // One that goes on and on lets others pass between two frames.
+    one.write_all(&[one_second.clone(), one_first].concat())
+        .await
+        .unwrap();
+    assert_eq!(port.sent_to().await, "/queue/one");
+    assert_eq!(port.sent_to().await, "/queue/two");
+    one.write_all(&one_second).await.unwrap();
+    assert_eq!(port.sent_to().await, "/queue/one");
+    port.room_is(150_000).await;
+}
+
+#[tokio::test]
+async fn a_large_frame_without_room_is_refused_in_time_and_in_words() {
+    let mut port = Port::open(narrow(300)).await;
+    let (mut client, _known) = port.connected("").await;
+    let free = Arc::clone(&port.settings.budget.free);
+    let taken = free.acquire_many_owned(150_000).await.unwrap();
+    client.write_all(&large("late").0).await.unwrap();
+    let said = rest(&mut client).await;
+    let why = "found no room within 300 ms: such frames of all connections may take 150000 bytes";
+    assert!(said.contains(why), "{said}");
+    drop(taken);
+    port.room_is(150_000).await;
 }

@@ -117,9 +117,7 @@ fn settings(config: &Config) -> Arc<Settings> {
             .expect("it is at most ten minutes"),
         ..SessionConfig::default()
     };
-    Arc::new(Settings {
-        session: Arc::new(session),
-    })
+    Arc::new(Settings::new(session))
 }
 
 fn until_told_to_stop(

@@ -141,6 +141,11 @@ impl Decoder {
         }
     }
 
+    /// The command of the frame at hand, once its line was read.
+    pub(super) fn partial_verb(&self) -> Verb {
+        self.frame.verb
+    }
+
     /// A header of the frame that could not be read to its end.
     pub(super) fn partial_header(&self, name: &str) -> Option<&str> {
         match self.state {

@@ -4,7 +4,8 @@
 //! out. The owner of the socket does this:
 //!
 //! 1. When bytes were read, and again after effects while input is left:
-//!    [`Session::receive`]. It takes the commands, then does what [`Flow`] says.
+//!    [`Session::receive`]. It takes the commands, then does what [`Flow`] says. It
+//!    reads on only once it has set aside what [`Session::room`] asks for.
 //! 2. For each effect of this connection: [`Session::effect`].
 //! 3. When [`Session::deadline`] has come: [`Session::tick`].
 //! 4. When everything written has gone to the socket: [`Session::written`].
@@ -96,6 +97,10 @@ pub struct Session {
     held: bool,
     /// How much input was left behind by the last call.
     left_bytes: usize,
+    /// Since when the frame at hand has been large.
+    large_since_ms: Option<u64>,
+    /// The reader waits for room and leaves bytes in the socket meanwhile.
+    roomless: bool,
     owed: Owed,
     subscriptions: Subscriptions,
     transactions: BTreeMap<String, TransactionId>,
@@ -120,6 +125,8 @@ impl Session {
             opened_ms: now_ms,
             held: false,
             left_bytes: 0,
+            large_since_ms: None,
+            roomless: false,
             owed: Owed::default(),
             subscriptions: Subscriptions::default(),
             transactions: BTreeMap::new(),
@@ -130,9 +137,10 @@ impl Session {
 
     /// Takes the frames at the front of the input, as many as may be taken now.
     pub fn receive(&mut self, input: &mut BytesMut, now_ms: u64, out: &mut Outputs) -> Flow {
-        if self.held || input.len() > self.left_bytes {
+        if self.held || self.roomless || input.len() > self.left_bytes {
             self.pulse.received(now_ms);
         }
+        self.roomless = false;
         let written = out.write.len();
         let mut frame = std::mem::replace(&mut self.frame, Frame::new(Verb::Send));
         let flow = loop {
@@ -140,7 +148,7 @@ impl Session {
                 break flow;
             }
             match self.next_frame(input, &mut frame) {
-                Ok(true) => {}
+                Ok(true) => self.large_since_ms = None,
                 Ok(false) => break Flow::Read,
                 Err(fault) => {
                     let receipt = self.decoder.partial_header("receipt").map(str::to_owned);
@@ -159,6 +167,11 @@ impl Session {
         }
         self.held = matches!(flow, Flow::Full | Flow::Wait);
         self.left_bytes = input.len();
+        if flow == Flow::Read && self.left_bytes >= self.config.large_frame_bytes {
+            self.large_since_ms.get_or_insert(now_ms);
+        } else {
+            self.large_since_ms = None;
+        }
         self.note_written(written, now_ms, &out.write);
         flow
     }
@@ -365,15 +378,31 @@ impl Session {
     /// When [`Session::tick`] has something to do. It changes with every other
     /// call, so ask before each wait.
     pub fn deadline(&self) -> Option<u64> {
-        match self.phase {
-            Phase::Opening => Some(self.opened_ms.saturating_add(self.config.connect_ms_max)),
-            Phase::Connected | Phase::Leaving => {
-                let silent = self.pulse.silent_at_ms().filter(|_| !self.held);
-                let due = [self.pulse.beat_due_ms(), silent];
-                due.into_iter().flatten().min()
-            }
-            Phase::Connecting | Phase::Closing => None,
-        }
+        let due = match self.phase {
+            Phase::Opening => [Some(self.connect_due_ms()), None, self.large_due_ms()],
+            Phase::Connected | Phase::Leaving => [
+                self.pulse.beat_due_ms(),
+                self.silent_at_ms(),
+                self.large_due_ms(),
+            ],
+            Phase::Connecting | Phase::Closing => return None,
+        };
+        due.into_iter().flatten().min()
+    }
+
+    fn connect_due_ms(&self) -> u64 {
+        self.opened_ms.saturating_add(self.config.connect_ms_max)
+    }
+
+    fn large_due_ms(&self) -> Option<u64> {
+        let limit_ms = self.config.large_frame_ms_max;
+        Some(self.large_since_ms?.saturating_add(limit_ms))
+    }
+
+    /// Silence means nothing while bytes are left in the socket.
+    fn silent_at_ms(&self) -> Option<u64> {
+        let is_read = !self.held && !self.roomless;
+        self.pulse.silent_at_ms().filter(|_| is_read)
     }
 
     /// Does what has fallen due: a heart-beat, or the end of a silent connection.
@@ -381,6 +410,11 @@ impl Session {
         let Some(deadline_ms) = self.deadline().filter(|at| *at <= now_ms) else {
             return;
         };
+        if self.large_due_ms().is_some_and(|at| at <= now_ms) {
+            let receipt = self.decoder.partial_header("receipt").map(str::to_owned);
+            self.fail(self.large_fault(), receipt.as_deref(), write);
+            return;
+        }
         if self.phase == Phase::Opening {
             let limit_ms = self.config.connect_ms_max;
             self.fail(Fault::ConnectTimeout { limit_ms }, None, write);
@@ -389,8 +423,7 @@ impl Session {
         if self.pulse.overslept(deadline_ms, now_ms) {
             self.pulse.received(now_ms);
         }
-        let silent = self.pulse.silent_at_ms().filter(|_| !self.held);
-        if silent.is_some_and(|at| at <= now_ms) {
+        if self.silent_at_ms().is_some_and(|at| at <= now_ms) {
             let silence_ms = self.pulse.silence_ms(now_ms);
             self.fail(Fault::Silent { silence_ms }, None, write);
         } else if self.pulse.beat_due_ms().is_some_and(|at| at <= now_ms) {
@@ -399,6 +432,26 @@ impl Session {
             }
             // What waits to be written is as good a sign of life.
             self.pulse.sent(now_ms);
+        }
+    }
+
+    fn large_fault(&self) -> Fault {
+        let verb = self.decoder.partial_verb();
+        let bytes = self.config.large_frame_bytes;
+        let limit_ms = self.config.large_frame_ms_max;
+        if self.roomless {
+            Fault::NoRoom {
+                verb,
+                bytes,
+                limit_ms,
+                limit: self.config.large_frames_bytes_max,
+            }
+        } else {
+            Fault::FrameTimeout {
+                verb,
+                bytes,
+                limit_ms,
+            }
         }
     }
 
@@ -421,6 +474,23 @@ impl Session {
     /// The version that both ends speak; 1.0 before CONNECT.
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// How many bytes the frame at hand may need, if it is large; else 0. They are set
+    /// aside before more is read, and given back when this is 0 again.
+    pub fn room(&self) -> usize {
+        match (self.large_since_ms, self.decoder.wanted()) {
+            (None, _) => 0,
+            // It ends where its NUL is.
+            (Some(_), 0) => self.config.limits.body_bytes_max.saturating_add(1),
+            (Some(_), wanted) => wanted,
+        }
+    }
+
+    /// There is no such room yet, so that nothing is read before the next
+    /// [`Session::receive`].
+    pub fn wait_for_room(&mut self) {
+        self.roomless = true;
     }
 
     /// How many bytes the input must hold before the frame at hand can end,

@@ -27,6 +27,12 @@ pub struct SessionConfig {
     pub receipts_max: usize,
     /// After so many commands a session stops reading until they are taken.
     pub commands_max: usize,
+    /// A frame of which so much has come without its end is large: it needs room.
+    pub large_frame_bytes: usize,
+    /// A large frame ends within this time, or its connection does.
+    pub large_frame_ms_max: u64,
+    /// Room for the large frames of all connections together.
+    pub large_frames_bytes_max: usize,
 }
 
 impl Default for SessionConfig {
@@ -45,6 +51,9 @@ impl Default for SessionConfig {
             transactions_max: 100,
             receipts_max: 16_384,
             commands_max: 64,
+            large_frame_bytes: 64 * 1024,
+            large_frame_ms_max: 120_000,
+            large_frames_bytes_max: 256 * 1024 * 1024,
         }
     }
 }

@@ -149,6 +149,32 @@ pub enum Fault {
         /// [`super::SessionConfig::connect_ms_max`].
         limit_ms: u64,
     },
+    /// A large frame came too slowly.
+    #[error(
+        "{verb} is larger than {bytes} bytes and did not come whole within {limit_ms} ms: send it faster, or in parts"
+    )]
+    FrameTimeout {
+        /// The frame.
+        verb: Verb,
+        /// [`super::SessionConfig::large_frame_bytes`].
+        bytes: usize,
+        /// [`super::SessionConfig::large_frame_ms_max`].
+        limit_ms: u64,
+    },
+    /// There was no room for a large frame.
+    #[error(
+        "{verb} is larger than {bytes} bytes and found no room within {limit_ms} ms: such frames of all connections may take {limit} bytes together until they have come whole; send it again later, or in parts"
+    )]
+    NoRoom {
+        /// The frame.
+        verb: Verb,
+        /// [`super::SessionConfig::large_frame_bytes`].
+        bytes: usize,
+        /// [`super::SessionConfig::large_frame_ms_max`].
+        limit_ms: u64,
+        /// [`super::SessionConfig::large_frames_bytes_max`].
+        limit: usize,
+    },
     /// The client stopped its signs of life.
     #[error("nothing was heard for {silence_ms} ms, although the client promised heart-beats")]
     Silent {
@@ -176,7 +202,8 @@ impl Fault {
             Self::DeliveryUnknown { .. } => "unknown message",
             Self::TransactionExists { .. } => "transaction exists",
             Self::TransactionUnknown { .. } => "unknown transaction",
-            Self::LimitReached { .. } => "limit reached",
+            Self::LimitReached { .. } | Self::NoRoom { .. } => "limit reached",
+            Self::FrameTimeout { .. } => "frame timeout",
             Self::ConnectTimeout { .. } => "connect timeout",
             Self::Silent { .. } => "heart-beat timeout",
         }

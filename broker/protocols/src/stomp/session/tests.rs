@@ -3,6 +3,7 @@
 mod acknowledge;
 mod connect;
 mod flow;
+mod large;
 mod liveness;
 mod random;
 mod send;
