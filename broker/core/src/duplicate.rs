@@ -1,13 +1,17 @@
 //! The keys of the last sends, so that one that is repeated after a failover
 //! is stored once.
+//!
+//! In memory a key costs 16 bytes for its digest and 12 to 23 for finding it.
 
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::VecDeque;
 
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 use sha2::{Digest as _, Sha256};
 
 use crate::address::Address;
-use crate::keyspace::duplicate::Slot;
+use crate::batch::BatchEncoder;
+use crate::keyspace::duplicate::{Page, SLOTS, Slot};
+use crate::limits::Limits;
 
 /// A send's key within its destination: 128 bits of SHA-256.
 pub(crate) fn digest(address: Address<'_>, key: &str) -> u128 {
@@ -21,135 +25,295 @@ pub(crate) fn digest(address: Address<'_>, key: &str) -> u128 {
     u128::from_be_bytes(half.try_into().expect("half of 32 bytes are 16"))
 }
 
-/// Digests are as good as random: some of their bits are the hash.
-#[derive(Debug, Default)]
-struct DigestHasher(u64);
-
-impl Hasher for DigestHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for (index, byte) in bytes.iter().enumerate() {
-            self.0 ^= u64::from(*byte) << (index % 8 * 8);
-        }
-    }
-}
-
-/// A ring of digests. Slot `n % window` holds the nth.
+/// The keys of stored messages, which outlive their master, and apart from them
+/// those of messages that do not: a flood of these makes none of those forgotten.
 #[derive(Debug)]
 pub(crate) struct Duplicates {
-    window: u32,
-    /// The number of the next send.
-    counter: u64,
-    slots: Vec<u128>,
-    /// Each digest in the ring, with the number of its last send.
-    seen: HashMap<u128, u64, BuildHasherDefault<DigestHasher>>,
+    stored: Ring,
+    volatile: Ring,
+    /// Numbers of the first and after the last key of each page in the store, rising.
+    pages: VecDeque<(u64, u64)>,
+    /// Keys from here on are in no page.
+    paged_to: u64,
 }
 
 impl Duplicates {
-    /// `stored` holds the slots that were read from the store, in any order.
-    pub(crate) fn new(window: u32, mut stored: Vec<Slot>) -> Self {
-        stored.sort_unstable_by_key(|slot| slot.counter);
-        let window = window.max(1);
-        let mut duplicates = Self {
-            window,
-            counter: 0,
-            slots: Vec::new(),
-            seen: HashMap::default(),
-        };
-        let Some(last) = stored.last().map(|slot| slot.counter) else {
-            return duplicates;
-        };
-        duplicates.counter = last + 1;
-        let oldest = duplicates.counter.saturating_sub(u64::from(window));
-        let filled = duplicates.counter.min(u64::from(window));
-        duplicates.slots = vec![0; usize::try_from(filled).expect("a window fits in memory")];
-        for slot in stored.into_iter().filter(|slot| slot.counter >= oldest) {
-            let index = duplicates.index(slot.counter);
-            duplicates.slots[index] = slot.digest;
-            duplicates.seen.insert(slot.digest, slot.counter);
+    /// What was read from the store, in any order.
+    pub(crate) fn new(limits: &Limits, mut pages: Vec<Page>, mut slots: Vec<Slot>) -> Self {
+        pages.sort_unstable_by_key(|page| page.first);
+        slots.sort_unstable_by_key(|slot| slot.counter);
+        let paged_to = pages.last().map(Page::end);
+        // What has become part of a page stays in its slot until it is overwritten.
+        slots.retain(|slot| paged_to.is_none_or(|end| slot.counter >= end));
+        let first = slots.first().map(|slot| slot.counter);
+        let last = slots.last().map(|slot| slot.counter + 1);
+        let next = last.or(paged_to).unwrap_or(0);
+        let mut stored = Ring::new(limits.duplicate_window, next);
+        for slot in pages.iter().flat_map(Page::slots).chain(slots) {
+            stored.restore(slot);
         }
-        duplicates
+        Self {
+            stored,
+            volatile: Ring::new(limits.duplicate_window_volatile, 0),
+            pages: pages.iter().map(|page| (page.first, page.end())).collect(),
+            paged_to: paged_to.or(first).unwrap_or(0),
+        }
     }
 
     pub(crate) fn contains(&self, digest: u128) -> bool {
-        self.seen.contains_key(&digest)
+        self.stored.contains(digest) || self.volatile.contains(digest)
     }
 
-    /// Remembers a send; the oldest is forgotten for it. Gives the slot to store.
-    pub(crate) fn remember(&mut self, digest: u128) -> (u32, Slot) {
-        let counter = self.counter;
-        self.counter += 1;
-        let index = self.index(counter);
-        if index == self.slots.len() {
-            self.slots.push(digest);
+    /// Remembers a send that is not stored, as long as this mastership lasts.
+    pub(crate) fn remember_volatile(&mut self, digest: u128) {
+        self.volatile.push(digest);
+    }
+
+    /// Remembers a send, together with its message.
+    pub(crate) fn remember_stored(&mut self, digest: u128, encoder: &mut BatchEncoder) {
+        let counter = self.stored.push(digest);
+        let page_keys = u64::from(self.stored.window.min(SLOTS));
+        if self.stored.next - self.paged_to >= page_keys {
+            self.turn_page(encoder);
         } else {
-            let old = std::mem::replace(&mut self.slots[index], digest);
-            let forgotten = counter - u64::from(self.window);
-            if self.seen.get(&old) == Some(&forgotten) {
-                self.seen.remove(&old);
-            }
+            let slot = Slot { counter, digest };
+            encoder.put(&slot.key(), &slot.value());
         }
-        self.seen.insert(digest, counter);
-        let number = u32::try_from(index).expect("a window has 32 bits");
-        (number, Slot { counter, digest })
     }
 
-    fn index(&self, counter: u64) -> usize {
-        usize::try_from(counter % u64::from(self.window)).expect("a window fits in memory")
+    /// Everything that is in no page goes into one; pages that nobody asks for go.
+    fn turn_page(&mut self, encoder: &mut BatchEncoder) {
+        let oldest = self.stored.oldest();
+        let first = self.paged_to.max(oldest);
+        let end = self.stored.next;
+        let page = Page::new(first, (first..end).map(|counter| self.stored.at(counter)));
+        encoder.put(&Page::key(first), page.value());
+        self.pages.push_back((first, end));
+        self.paged_to = end;
+        while let Some((first, _)) = self.pages.pop_front_if(|(_, end)| *end <= oldest) {
+            encoder.delete(&Page::key(first));
+        }
     }
+}
+
+/// In the place of a key that is not known; a digest is never like it by chance.
+const NONE: u128 = 0;
+
+/// The digests of the last `window` keys: the nth is in slot `n % window`.
+#[derive(Debug)]
+struct Ring {
+    /// At least 1.
+    window: u32,
+    /// The number of the next key.
+    next: u64,
+    slots: Vec<u128>,
+    /// The slots that hold a digest, found by it.
+    table: HashTable<u32>,
+}
+
+impl Ring {
+    /// An empty ring, as if there had been keys before `next`.
+    fn new(window: u32, next: u64) -> Self {
+        let window = window.max(1);
+        let capacity = usize::try_from(window).expect("a usize has 32 bits");
+        // To grow later would hold up everybody while all is moved. Memory that
+        // was never written costs nothing.
+        let mut slots = Vec::with_capacity(capacity);
+        let known = usize::try_from(next).map_or(capacity, |next| next.min(capacity));
+        slots.resize(known, NONE);
+        Self {
+            window,
+            next,
+            slots,
+            // At most half full, it clears away what removals leave without growing.
+            table: HashTable::with_capacity(2 * capacity),
+        }
+    }
+
+    /// The number of the oldest key that is not forgotten.
+    fn oldest(&self) -> u64 {
+        self.next.saturating_sub(u64::from(self.window))
+    }
+
+    fn at(&self, counter: u64) -> u128 {
+        self.slots[position(self.slot(counter))]
+    }
+
+    fn slot(&self, counter: u64) -> u32 {
+        let slot = counter % u64::from(self.window);
+        u32::try_from(slot).expect("it is less than the window")
+    }
+
+    fn contains(&self, digest: u128) -> bool {
+        let is_it = |slot: &u32| self.slots[position(*slot)] == digest;
+        self.table.find(hash(digest), is_it).is_some()
+    }
+
+    /// Puts a key from before `next` into its place.
+    fn restore(&mut self, slot: Slot) {
+        if slot.counter >= self.oldest() {
+            self.put(self.slot(slot.counter), slot.digest);
+        }
+    }
+
+    /// Takes the next key, and gives its number. The oldest is forgotten for it.
+    fn push(&mut self, digest: u128) -> u64 {
+        let counter = self.next;
+        let slot = self.slot(counter);
+        self.next += 1;
+        if position(slot) == self.slots.len() {
+            self.slots.push(NONE);
+        }
+        self.put(slot, digest);
+        counter
+    }
+
+    fn put(&mut self, slot: u32, digest: u128) {
+        let old = std::mem::replace(&mut self.slots[position(slot)], digest);
+        if old != NONE {
+            let known = self.table.find_entry(hash(old), |other| *other == slot);
+            known.expect("each digest of the ring is found").remove();
+        }
+        if digest != NONE {
+            let slots = &self.slots;
+            self.table
+                .insert_unique(hash(digest), slot, |other| hash(slots[position(*other)]));
+        }
+    }
+}
+
+fn position(slot: u32) -> usize {
+    usize::try_from(slot).expect("a usize has 32 bits")
+}
+
+/// Digests are as good as random: some of their bits are the hash.
+#[expect(clippy::cast_possible_truncation, reason = "half of it is enough")]
+fn hash(digest: u128) -> u64 {
+    digest as u64
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::address::DestinationKind;
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use prost::Message as _;
+    use replicamq_proto::store::v1::Batch;
+    use replicamq_proto::store::v1::op::Kind;
 
     use super::*;
+    use crate::address::DestinationKind;
+    use crate::keyspace::duplicate::{PAGE_KIND, SLOT_KIND};
 
-    #[test]
-    fn the_window_slides() {
-        let mut duplicates = Duplicates::new(3, Vec::new());
-        let slots: Vec<_> = (1..=4).map(|digest| duplicates.remember(digest)).collect();
-        assert!(!duplicates.contains(1));
-        assert!((2..=4).all(|digest| duplicates.contains(digest)));
-        assert_eq!(
-            slots[3],
-            (
-                0,
-                Slot {
-                    counter: 3,
-                    digest: 4
+    /// A broker's memory of keys, and the store beneath it.
+    struct Memory {
+        duplicates: Duplicates,
+        store: BTreeMap<Bytes, Bytes>,
+    }
+
+    impl Memory {
+        fn new(window: u32) -> Self {
+            Self {
+                duplicates: Duplicates::new(&limits(window), Vec::new(), Vec::new()),
+                store: BTreeMap::new(),
+            }
+        }
+
+        fn remember(&mut self, digests: impl Iterator<Item = u128>) {
+            let mut encoder = BatchEncoder::default();
+            for digest in digests {
+                self.duplicates.remember_stored(digest, &mut encoder);
+            }
+            for op in Batch::decode(encoder.take()).unwrap().ops {
+                match op.kind.unwrap() {
+                    Kind::Put(put) => drop(self.store.insert(put.key, put.value)),
+                    Kind::Delete(key) => drop(self.store.remove(&key)),
+                    Kind::DeleteRange(_) => panic!("keys go one by one"),
                 }
-            )
-        );
+            }
+        }
 
-        let stored = slots[1..].iter().map(|(_, slot)| *slot).collect();
-        let mut again = Duplicates::new(3, stored);
-        assert!((2..=4).all(|digest| again.contains(digest)));
-        assert_eq!(again.remember(5).0, 1);
-        assert!(!again.contains(2));
+        /// Another master, with this window.
+        fn fail_over(&mut self, window: u32) {
+            let (mut pages, mut slots) = (Vec::new(), Vec::new());
+            for (key, value) in &self.store {
+                match key[0] {
+                    PAGE_KIND => pages.push(Page::parse(key, value.clone()).unwrap()),
+                    SLOT_KIND => slots.push(Slot::parse(key, value).unwrap()),
+                    _ => panic!("{key:?} is no key of this file"),
+                }
+            }
+            self.duplicates = Duplicates::new(&limits(window), pages, slots);
+        }
+
+        /// The digests from `from` to below `to` are known, and none before.
+        #[track_caller]
+        fn knows(&self, from: u128, to: u128) {
+            let unknown = (from..to).find(|digest| !self.duplicates.contains(*digest));
+            let unforgotten = (1..from).find(|digest| self.duplicates.contains(*digest));
+            assert_eq!((unknown, unforgotten), (None, None));
+        }
+    }
+
+    fn limits(window: u32) -> Limits {
+        Limits {
+            duplicate_window: window,
+            duplicate_window_volatile: 3,
+            ..Limits::default()
+        }
     }
 
     #[test]
-    fn slots_that_were_never_written_do_not_matter() {
-        let stored = vec![
-            Slot {
-                counter: 7,
-                digest: 7,
-            },
-            Slot {
-                counter: 1,
-                digest: 1,
-            },
-        ];
-        let mut duplicates = Duplicates::new(3, stored);
-        assert!(duplicates.contains(7) && !duplicates.contains(1));
-        for digest in 8..20 {
-            duplicates.remember(digest);
+    fn the_window_slides_and_survives() {
+        for window in [1, 2, 3, 1_000, 1_024, 1_025, 5_000] {
+            let mut memory = Memory::new(window);
+            let mut next = 1;
+            for more in [1, 1, 2, 500, 523, 1, 1_024, 3_000, 7] {
+                memory.remember(next..next + more);
+                next += more;
+                memory.knows(next.saturating_sub(window.into()).max(1), next);
+                memory.fail_over(window);
+                memory.knows(next.saturating_sub(window.into()).max(1), next);
+            }
+            // All slots, and pages for the window and a little more.
+            let bound = SLOTS + window / window.min(SLOTS) + 2;
+            assert!(memory.store.len() <= position(bound), "window {window}");
         }
-        assert!(duplicates.contains(17) && !duplicates.contains(16));
+    }
+
+    #[test]
+    fn a_window_may_shrink_and_grow() {
+        let mut memory = Memory::new(4_000);
+        memory.remember(1..10_001);
+        memory.knows(6_001, 10_001);
+        memory.fail_over(10);
+        memory.knows(9_991, 10_001);
+        memory.remember(10_001..10_016);
+        memory.knows(10_006, 10_016);
+        // What is still in the store may be known again.
+        memory.fail_over(3_000);
+        assert!((10_006..10_016).all(|digest| memory.duplicates.contains(digest)));
+        memory.remember(10_016..20_001);
+        memory.knows(17_001, 20_001);
+        memory.fail_over(3_000);
+        memory.knows(17_001, 20_001);
+        let pages = memory.store.keys().filter(|key| key[0] == PAGE_KIND);
+        assert!(pages.count() <= 4);
+    }
+
+    #[test]
+    fn keys_of_what_is_not_stored_are_remembered_apart() {
+        let mut memory = Memory::new(3);
+        memory.remember(1..4);
+        for digest in 10..15 {
+            memory.duplicates.remember_volatile(digest);
+        }
+        memory.knows(1, 4);
+        let volatile = (10..15).filter(|digest| memory.duplicates.contains(*digest));
+        assert!(volatile.eq(12..15));
+        memory.fail_over(3);
+        memory.knows(1, 4);
+        assert!(!memory.duplicates.contains(14));
     }
 
     #[test]

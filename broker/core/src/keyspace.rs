@@ -12,8 +12,9 @@
 //! | `d` | durable u32 | record of a durable subscription | `durable.rs` |
 //! | `a` | durable u32, sequence u64 | nothing: acknowledged ahead of the watermark | `mark.rs` |
 //! | `w` | slot u32 | one remembered key of a send | `duplicate.rs` |
+//! | `W` | number u64 of the first | a page of remembered keys | `duplicate.rs` |
 //!
-//! Records, marks and slots are read completely when a mastership begins;
+//! Records, marks, slots and pages are read completely when a mastership begins;
 //! messages (`m`, `t`) never are.
 
 use bytes::Bytes;
@@ -84,7 +85,8 @@ pub(crate) fn boot_ranges() -> Vec<(Bytes, Bytes)> {
         topic::KIND,
         durable::KIND,
         mark::KIND,
-        duplicate::KIND,
+        duplicate::SLOT_KIND,
+        duplicate::PAGE_KIND,
     ]
     .map(kind_range)
     .to_vec()

@@ -88,6 +88,7 @@ pub(crate) struct Limits {
     pub(crate) frame_bytes_max: usize,
     pub(crate) connections_max: usize,
     pub(crate) connect_timeout: Duration,
+    pub(crate) duplicate_window: u32,
     pub(crate) log_segment_bytes: u64,
     pub(crate) log_retention_bytes: u64,
 }

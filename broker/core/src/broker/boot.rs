@@ -59,6 +59,7 @@ struct Records {
     durables: BTreeMap<u32, durable::Record>,
     marks: BTreeMap<u32, BTreeSet<u64>>,
     slots: Vec<duplicate::Slot>,
+    pages: Vec<duplicate::Page>,
 }
 
 impl Records {
@@ -94,7 +95,8 @@ impl Records {
                 let (number, sequence) = mark::parse(key)?;
                 self.marks.entry(number).or_default().insert(sequence);
             }
-            Some(duplicate::KIND) => self.slots.push(duplicate::parse(key, &value)?.1),
+            Some(duplicate::SLOT_KIND) => self.slots.push(duplicate::Slot::parse(key, &value)?),
+            Some(duplicate::PAGE_KIND) => self.pages.push(duplicate::Page::parse(key, value)?),
             _ => return Err(Damage::Key),
         }
         Ok(())
@@ -134,7 +136,7 @@ impl Broker {
             clients: Clients::new(),
             outbox: Outbox::new(),
             memory: Memory::default(),
-            duplicates: Duplicates::new(limits.duplicate_window, records.slots),
+            duplicates: Duplicates::new(&limits, records.pages, records.slots),
             loads: BTreeMap::new(),
             last_load: 0,
             idle: BTreeSet::new(),

@@ -9,7 +9,6 @@ use crate::client::Subscription;
 use crate::effect::Effect;
 use crate::entry::{Entry, Held, cost};
 use crate::feed::{Feed, Owner};
-use crate::keyspace::duplicate;
 use crate::keyspace::message::Log;
 use crate::outbox::Safe;
 use crate::slab::Key;
@@ -37,13 +36,14 @@ impl Broker {
             Target::Queue(feed) => self.enqueue_volatile(feed, message, encoded_bytes, effects),
             Target::Topic(topic) => self.publish_to_topic(topic, message, encoded_bytes, effects),
         };
-        if let Some(digest) = digest {
-            let (number, slot) = self.duplicates.remember(digest);
+        match (digest, safe) {
             // What is not stored dies with its master, and so may its key.
-            if safe != Safe::Now {
-                let key = duplicate::key(number);
-                self.outbox.encoder.put(&key, &slot.value());
+            (Some(digest), Safe::Now) => self.duplicates.remember_volatile(digest),
+            (Some(digest), Safe::Committed(_)) => {
+                let encoder = &mut self.outbox.encoder;
+                self.duplicates.remember_stored(digest, encoder);
             }
+            (None, _) => {}
         }
         safe
     }

@@ -96,6 +96,8 @@ keys! {
         connections_max: u32, "REPLICAMQ_CONNECTIONS_MAX", "COUNT";
         /// How long a client may take from its connection to its CONNECT frame [default: 30s]
         connect_timeout: Interval, "REPLICAMQ_CONNECT_TIMEOUT", "TIME";
+        /// A send that is repeated is known again within so many stored sends; one costs about 30 bytes of memory [default: 400000]
+        duplicate_window: u32, "REPLICAMQ_DUPLICATE_WINDOW", "COUNT";
         /// The size of one log file [default: 64MiB]
         log_segment_bytes: Bytes, "REPLICAMQ_LOG_SEGMENT_BYTES", "BYTES";
         /// How much log is kept for nodes that were away; beyond it they take a snapshot [default: 1GiB]

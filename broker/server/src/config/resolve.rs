@@ -1,6 +1,7 @@
 //! Defaults, and what cannot go together.
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ const CONNECT_TIMEOUT_MAX: Interval = Interval::from_ms(600_000);
 /// The ZooKeeper client tells of every attempt to connect, at several levels; what an
 /// operator should know of the connection, `membership` says once.
 const LOG: &str = "info,zookeeper_client=error";
+/// Reading them holds up a new master: with the most of them by about a second.
+const DUPLICATE_WINDOW: RangeInclusive<u32> = 1 << 10..=1 << 24;
 /// ZooKeeper's own bounds for the usual tick of two seconds are 4 s and 40 s.
 const ZK_SESSION_TIMEOUT_MIN: Interval = Interval::from_ms(500);
 
@@ -396,6 +399,9 @@ impl Resolver {
     fn limits(&mut self) -> Result<Limits, Refusal> {
         let frame = self.keys.frame_bytes_max.get_or_insert(Bytes(16 << 20)).0;
         let connections = *self.keys.connections_max.get_or_insert(10_000);
+        let usual = replicamq_core::Limits::default();
+        let duplicates = &mut self.keys.duplicate_window;
+        let duplicates = *duplicates.get_or_insert(usual.duplicate_window);
         let segment = self.keys.log_segment_bytes.get_or_insert(Bytes(64 << 20)).0;
         let retention = self
             .keys
@@ -425,6 +431,12 @@ impl Resolver {
                 )
                 .cure("use 1 or more, or stomp = \"none\" to close the connector"));
         }
+        if !DUPLICATE_WINDOW.contains(&duplicates) {
+            let problem = format!("duplicate_window = {duplicates} is out of bounds");
+            return Err(self.refuse("duplicate_window", problem).cure(
+                "use 1024 to 16777216: more than all clients send while one of them is cut off",
+            ));
+        }
         if segment < LOG_SEGMENT_BYTES_MIN {
             return Err(self
                 .refuse(
@@ -449,6 +461,7 @@ impl Resolver {
             frame_bytes_max: usize::try_from(frame).expect("it is at most FRAME_BYTES_MAX"),
             connections_max: usize::try_from(connections).expect("a usize has 32 bits"),
             connect_timeout: self.connect_timeout()?,
+            duplicate_window: duplicates,
             log_segment_bytes: segment,
             log_retention_bytes: retention,
         })

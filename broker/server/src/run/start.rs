@@ -308,6 +308,7 @@ impl Process {
         };
         let limits = CoreLimits {
             connections_max: config.limits.connections_max,
+            duplicate_window: config.limits.duplicate_window,
             ..CoreLimits::default()
         };
         NodeConfig { quorum, limits }
