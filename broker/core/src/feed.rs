@@ -66,6 +66,8 @@ pub(crate) struct Feed {
     pub(crate) last_batch: u64,
     /// The last batch with a message of this feed.
     pub(crate) last_put: u64,
+    /// Bytes of its non-persistent messages, until they are settled.
+    pub(crate) volatile_bytes: usize,
     pub(crate) in_flight: u64,
     pub(crate) enqueued: u64,
     pub(crate) dequeued: u64,
@@ -95,10 +97,17 @@ impl Feed {
             dirty: false,
             last_batch: 0,
             last_put: 0,
+            volatile_bytes: 0,
             in_flight: 0,
             enqueued: 0,
             dequeued: 0,
         }
+    }
+
+    /// Whether it has its share of memory for so many bytes of non-persistent
+    /// messages. One that has none takes what comes.
+    pub(crate) fn has_volatile_room(&self, bytes: usize, bytes_max: usize) -> bool {
+        self.volatile_bytes == 0 || self.volatile_bytes + bytes <= bytes_max
     }
 
     /// Whether too much is acknowledged ahead of one open message.

@@ -48,6 +48,9 @@ pub struct Limits {
     pub windows_bytes_max: usize,
     /// Bytes of non-persistent messages, which have no other place than memory.
     pub volatile_bytes_max: usize,
+    /// The same of one queue or durable subscription. One that has none may take
+    /// any message or transaction for which there is room in all.
+    pub volatile_queue_bytes_max: usize,
     /// Messages waiting for one slow topic subscriber; the oldest is dropped for the next.
     pub topic_pending_messages_max: usize,
     /// The same in bytes.
@@ -93,6 +96,7 @@ impl Default for Limits {
             window_bytes_max: 4 << 20,
             windows_bytes_max: 64 << 20,
             volatile_bytes_max: 64 << 20,
+            volatile_queue_bytes_max: 16 << 20,
             topic_pending_messages_max: 1_000,
             topic_pending_bytes_max: 4 << 20,
             topic_trim_messages: 256,

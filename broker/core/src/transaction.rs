@@ -43,8 +43,6 @@ pub(crate) struct Transaction {
     pub(crate) acknowledged: Vec<Acknowledged>,
     /// Memory that it holds.
     pub(crate) bytes: usize,
-    /// Of which, non-persistent messages to come.
-    pub(crate) volatile_bytes: usize,
     /// Why it can only be aborted.
     pub(crate) failed: Option<Refusal>,
 }

@@ -125,6 +125,7 @@ impl Broker {
             Held::Copy => return Safe::Now,
             Held::Volatile => {
                 self.memory.volatile -= entry.bytes;
+                feed.volatile_bytes -= entry.bytes;
                 match &mut feed.owner {
                     Owner::Queue(queue) => queue.volatile_depth -= 1,
                     // The watermark may pass its marks now.

@@ -109,6 +109,7 @@ impl Broker {
         }
         let entry = Entry::new(sequence, Arc::new(message), encoded_bytes, Held::Volatile);
         self.memory.volatile += entry.bytes;
+        feed.volatile_bytes += entry.bytes;
         feed.backlog.push_volatile(entry);
         self.dispatch(key, effects);
         Safe::Now
@@ -209,10 +210,13 @@ impl Broker {
         }
         // What is not stored is for those who listen.
         let entry = Entry::new(sequence, message, publication.encoded_bytes, Held::Volatile);
-        let has_room = self.memory.volatile + entry.bytes <= self.limits.volatile_bytes_max;
+        let limits = &self.limits;
+        let has_room = self.memory.volatile + entry.bytes <= limits.volatile_bytes_max
+            && feed.has_volatile_room(entry.bytes, limits.volatile_queue_bytes_max);
         if has_room && !feed.consumers.is_empty() {
             feed.enqueued += 1;
             self.memory.volatile += entry.bytes;
+            feed.volatile_bytes += entry.bytes;
             feed.backlog.push_volatile(entry);
         }
     }

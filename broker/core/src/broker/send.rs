@@ -1,5 +1,7 @@
 //! A send: checked and completed, then published or kept for its transaction.
 
+use std::collections::BTreeMap;
+
 use prost::Message as _;
 use replicamq_proto::store::v1::Message;
 
@@ -9,6 +11,7 @@ use crate::command::{Send, TransactionId};
 use crate::duplicate::digest;
 use crate::effect::{Effect, Refusal};
 use crate::entry::cost;
+use crate::feed::Feed;
 use crate::outbox::Safe;
 use crate::slab::Key;
 use crate::transaction::{Prepared, Target};
@@ -25,9 +28,7 @@ impl Broker {
         if let Some(transaction) = transaction {
             return self.buffer(connection, transaction, prepared);
         }
-        if !prepared.message.persistent {
-            self.check_volatile(cost(prepared.encoded_bytes))?;
-        }
+        self.check_volatile(std::slice::from_ref(&prepared))?;
         Ok(self.publish(prepared, effects))
     }
 
@@ -79,13 +80,39 @@ impl Broker {
         }
     }
 
-    pub(super) fn check_volatile(&self, bytes: usize) -> Result<(), Refusal> {
-        if self.memory.volatile + bytes <= self.limits.volatile_bytes_max {
-            return Ok(());
+    /// Whether there is room for the non-persistent ones of some sends. Those to
+    /// topics wait for nobody.
+    pub(super) fn check_volatile(&self, sends: &[Prepared]) -> Result<(), Refusal> {
+        let mut bytes_all = 0;
+        let mut bytes_by_queue: BTreeMap<Key<Feed>, usize> = BTreeMap::new();
+        for prepared in sends.iter().filter(|prepared| !prepared.message.persistent) {
+            if let Target::Queue(queue) = prepared.target {
+                let bytes = cost(prepared.encoded_bytes);
+                bytes_all += bytes;
+                *bytes_by_queue.entry(queue).or_default() += bytes;
+            }
         }
+        let queue_max = self.limits.volatile_queue_bytes_max;
+        let is_full = |(queue, bytes): (&Key<Feed>, &usize)| {
+            !self.feeds[*queue].has_volatile_room(*bytes, queue_max)
+        };
+        let (what, limit) = if bytes_by_queue.iter().any(is_full) {
+            (
+                "the memory for non-persistent messages of one queue",
+                queue_max,
+            )
+        } else if bytes_all > 0 && self.memory.volatile + bytes_all > self.limits.volatile_bytes_max
+        {
+            (
+                "the memory for non-persistent messages",
+                self.limits.volatile_bytes_max,
+            )
+        } else {
+            return Ok(());
+        };
         Err(Refusal::LimitReached {
-            what: "the memory for non-persistent messages",
-            limit: self.limits.volatile_bytes_max as u64,
+            what,
+            limit: limit as u64,
             cure: "consume some first, or send persistent messages",
         })
     }
@@ -98,9 +125,6 @@ impl Broker {
     ) -> Result<Safe, Refusal> {
         let bytes = cost(prepared.encoded_bytes);
         let transaction = self.transaction_with_room(connection, id, 1, bytes)?;
-        if !prepared.message.persistent {
-            transaction.volatile_bytes += bytes;
-        }
         transaction.sends.push(prepared);
         Ok(Safe::Now)
     }

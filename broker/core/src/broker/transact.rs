@@ -139,9 +139,7 @@ impl Broker {
         if let Some(refusal) = &transaction.failed {
             return Err(refusal.clone());
         }
-        if transaction.volatile_bytes > 0 {
-            self.check_volatile(transaction.volatile_bytes)?;
-        }
+        self.check_volatile(&transaction.sends)?;
         let transaction = self.close(connection, id).expect("it was found above");
         let mut safe = Safe::Now;
         for prepared in transaction.sends {

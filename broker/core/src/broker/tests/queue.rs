@@ -214,6 +214,52 @@ fn volatile_messages_have_a_limit() {
 }
 
 #[test]
+fn an_abandoned_queue_of_volatile_messages_stops_no_other_producer() {
+    let limits = Limits {
+        volatile_bytes_max: 10_000,
+        volatile_queue_bytes_max: 2_000,
+        ..Limits::default()
+    };
+    let mut harness = Harness::connected(limits);
+    for _ in 0..20 {
+        harness.send_with(A, volatile("abandoned", "x"), |_| {});
+    }
+    assert!(matches!(
+        harness.refusals.first(),
+        Some(Refusal::LimitReached { limit: 2_000, .. })
+    ));
+    let kept = 20 - harness.refusals.drain(..).len() as u64;
+    assert_eq!(harness.depth("abandoned"), kept);
+    for _ in 0..kept {
+        harness.send_with(A, volatile("other", "x"), |_| {});
+    }
+    // One is always allowed, as long as all together have room.
+    let large = "x".repeat(4_000);
+    harness.send_with(A, volatile("large", &large), |_| {});
+    assert_eq!((harness.refusals.len(), harness.depth("large")), (0, 1));
+    harness.send_with(A, volatile("large", "x"), |_| {});
+    harness.send_with(A, volatile("larger", &large), |_| {});
+    let reached: Vec<_> = harness.refusals.drain(..).collect();
+    assert!(matches!(
+        reached[..],
+        [
+            Refusal::LimitReached { limit: 2_000, .. },
+            Refusal::LimitReached { limit: 10_000, .. }
+        ]
+    ));
+    // Messages of topics wait nowhere but with their subscribers.
+    harness.subscribe(B, 1, "/topic/t");
+    harness.send_with(A, volatile("/topic/t", &large), |_| {});
+    assert_eq!((harness.refusals.len(), harness.delivered().len()), (0, 1));
+    harness.subscribe(B, 2, "abandoned");
+    for delivery in harness.delivered() {
+        harness.accept(&delivery);
+    }
+    harness.send_with(A, volatile("abandoned", "x"), |_| {});
+    assert!(harness.refusals.is_empty());
+}
+
+#[test]
 fn a_client_that_never_reads_costs_bounded_memory() {
     let limits = Limits {
         connection_outstanding_bytes_max: 10_000,

@@ -265,6 +265,43 @@ fn volatile_messages_over_the_limit_refuse_the_commit_until_there_is_room() {
 }
 
 #[test]
+fn volatile_messages_of_a_transaction_count_where_they_go() {
+    let limits = Limits {
+        volatile_bytes_max: 2_000,
+        volatile_queue_bytes_max: 1_000,
+        ..Limits::default()
+    };
+    let mut harness = Harness::connected(limits);
+    for (places, limit) in [
+        (
+            vec!["a", "b", "a", "b", "/topic/t", "/topic/t", "/topic/t"],
+            None,
+        ),
+        (vec!["a", "a", "a", "a"], Some(1_000)),
+        (vec!["c", "d", "e", "c", "d", "e"], Some(2_000)),
+    ] {
+        harness.begin(A, 1);
+        for place in places {
+            harness.send_with(A, volatile(place, "x"), |send| {
+                send.transaction = Some(TransactionId(1));
+            });
+        }
+        harness.commit_transaction(A, 1);
+        let reached = harness.refusals.pop().map(|refusal| {
+            let Refusal::LimitReached { limit, .. } = refusal else {
+                panic!("{refusal}")
+            };
+            limit
+        });
+        assert_eq!(reached, limit);
+        if reached.is_some() {
+            harness.abort(A, 1);
+        }
+    }
+    assert_eq!((harness.depth("a"), harness.depth("b")), (2, 2));
+}
+
+#[test]
 fn a_failover_undoes_an_open_transaction() {
     let mut harness = Harness::connected(Limits::default());
     harness.begin(A, 1);

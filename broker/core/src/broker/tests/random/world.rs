@@ -484,6 +484,8 @@ impl World {
             memory.transactions,
         ];
         assert_eq!(bytes, [0; 4]);
+        let mut feeds = self.harness.broker.feeds.iter();
+        assert!(feeds.all(|(_, feed)| feed.volatile_bytes == 0));
         assert_eq!(
             (self.harness.stored(b'm'), self.harness.stored(b'a')),
             (0, 0)
