@@ -239,9 +239,17 @@ impl Clients {
         let Some(connection) = self.connections.get_mut(key) else {
             return Vec::new();
         };
-        let has_room = connection.outstanding_bytes < limits.connection_outstanding_bytes_max
-            && memory.outstanding < limits.outstanding_bytes_max;
-        if connection.blocked.is_empty() || (connection.outstanding > 0 && !has_room) {
+        if connection.blocked.is_empty() {
+            return Vec::new();
+        }
+        let is_over = connection.outstanding_bytes >= limits.connection_outstanding_bytes_max;
+        let is_starved = memory.outstanding >= limits.outstanding_bytes_max;
+        if connection.outstanding > 0 && (is_over || is_starved) {
+            // It may have been blocked by its own bytes alone, and has room now.
+            if !is_over && !connection.starved {
+                connection.starved = true;
+                self.starved.push_back(key);
+            }
             return Vec::new();
         }
         let woken = std::mem::take(&mut connection.blocked);

@@ -336,6 +336,39 @@ fn too_much_outstanding_over_all_connections_waits_for_any_of_them() {
 }
 
 #[test]
+fn who_waited_for_itself_waits_for_all_once_it_has_room() {
+    let limits = Limits {
+        connection_outstanding_bytes_max: 2_000,
+        outstanding_bytes_max: 3_000,
+        ..Limits::default()
+    };
+    let mut harness = Harness::connected(limits);
+    let text = "x".repeat(1_000);
+    for _ in 0..4 {
+        for queue in ["a", "b", "c"] {
+            harness.send(A, queue, &text);
+        }
+    }
+    harness.run();
+    // Its own bytes stop A, while all together have room.
+    harness.subscribe(A, 1, "a");
+    harness.run();
+    let of_a = harness.delivered();
+    assert_eq!(of_a.len(), 2);
+    harness.subscribe(B, 1, "b");
+    harness.subscribe(C, 1, "c");
+    harness.run();
+    assert_eq!(harness.delivered().len(), 2);
+    // Now it has room, and all together have not.
+    harness.accept(&of_a[0]);
+    harness.run();
+    assert_eq!(harness.delivered().len(), 0);
+    harness.unsubscribe(B, 1);
+    harness.unsubscribe(C, 1);
+    assert!(harness.delivered().iter().any(|one| one.connection == A));
+}
+
+#[test]
 fn expired_messages_are_dropped_when_their_turn_comes_and_by_ticks() {
     let mut harness = Harness::connected(Limits::default());
     let mut mortal = message("q", "mortal");
