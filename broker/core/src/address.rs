@@ -28,7 +28,8 @@ impl DestinationKind {
 pub struct Address<'a> {
     /// Queue or topic.
     pub kind: DestinationKind,
-    /// The name without its prefix: not empty, without control characters.
+    /// The name without its prefix: not empty, without control characters, and
+    /// neither a wildcard nor a list.
     pub name: &'a str,
 }
 
@@ -71,9 +72,25 @@ impl<'a> Address<'a> {
         if name.chars().any(char::is_control) {
             return Err(invalid(text, "its name has a control character"));
         }
+        // Taken as names, they would never get what their senders mean by them.
+        if name.contains(',') {
+            return Err(invalid(
+                text,
+                "composite destinations are not there yet: a comma does not join several, send or subscribe to one destination at a time",
+            ));
+        }
+        if name.split(['.', '/']).any(|part| WILDCARDS.contains(&part)) {
+            return Err(invalid(
+                text,
+                "wildcards are not there yet: subscribe to each destination by its name",
+            ));
+        }
         Ok(Self { kind, name })
     }
 }
+
+/// What stands for any part of a name in ActiveMQ, RabbitMQ and MQTT.
+const WILDCARDS: [&str; 3] = ["*", ">", "#"];
 
 impl fmt::Display for Address<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -125,6 +142,27 @@ mod tests {
             parsed("0123456789a"),
             Err(Refusal::LimitReached { limit: 10, .. })
         ));
+    }
+
+    #[test]
+    fn several_destinations_at_once_are_refused_in_words() {
+        for (text, words) in [
+            ("/topic/a.>", "wildcard"),
+            ("/topic/>", "wildcard"),
+            ("*", "wildcard"),
+            ("/queue/*.a", "wildcard"),
+            ("a.*.b", "wildcard"),
+            ("/topic/a/*", "wildcard"),
+            ("/topic/a.#", "wildcard"),
+            ("/queue/a,/queue/b", "composite"),
+            ("a,b", "composite"),
+        ] {
+            let refusal = Address::parse(text, 100).unwrap_err().to_string();
+            assert!(refusal.contains(words), "{refusal}");
+        }
+        for text in ["a*b", "a>", "c#", "a.b>.c", "/topic/2*3"] {
+            assert!(Address::parse(text, 100).is_ok(), "{text}");
+        }
     }
 
     proptest! {
