@@ -221,6 +221,7 @@ fn limits_that_cannot_work_are_refused() {
             said.contains(why) && said.contains("use 1s to 10m"),
             "{said}"
         );
+    }
     for window in [0, 1_023, 16_777_217] {
         assert!(refused(&format!("duplicate_window = {window}")).contains("is out of bounds"));
     }
