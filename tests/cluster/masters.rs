@@ -12,7 +12,7 @@ fn replicas_refuse_clients() {
     let cluster = Cluster::start();
     for replica in cluster.replicas() {
         let refused = Client::open(cluster.nodes[replica].stomp).unwrap_err();
-        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     }
 }
 

@@ -185,7 +185,8 @@ async fn a_client_that_ends_no_line_is_told_to_connect_in_time() {
     let (mut reader, mut writer) = client.into_split();
     let mut flood = JoinSet::new();
     // Until the broker has had enough.
-    flood.spawn(async move { while writer.write_all(&[b'\n'; 64 << 10]).await.is_ok() {} });
+    let blank = vec![b'\n'; 64 << 10];
+    flood.spawn(async move { while writer.write_all(&blank).await.is_ok() {} });
     let said = until_nul(&mut reader).await;
     assert!(said.contains("no CONNECT within 200 ms"), "{said}");
 }
@@ -297,7 +298,7 @@ fn narrow(large_frame_ms_max: u64) -> SessionConfig {
 fn large(name: &str) -> (Vec<u8>, Vec<u8>) {
     let head = format!("SEND\ndestination:/queue/{name}\ncontent-length:100000\n\n");
     let mut first = head.into_bytes();
-    first.extend_from_slice(&[b'x'; 50_000]);
+    first.resize(first.len() + 50_000, b'x');
     let mut second = vec![b'x'; 50_000];
     second.push(0);
     (first, second)

@@ -21,8 +21,8 @@ use crate::reader::Reader;
 use crate::table::{Table, TableError};
 use crate::writer::{self, Writer};
 use crate::{
-    COMMANDS_MAX, CheckpointError, ClusterError, Damage, DiskError, Identity, Load, OpenError,
-    Options, ReadLog, StoreEvent,
+    COMMANDS_MAX, CheckpointError, ClusterError, Damage, DiskError, FatalError, Identity, Load,
+    OpenError, Options, ReadLog, StoreEvent,
 };
 
 /// Takes what the threads report, on their threads: it must not block for long.

@@ -198,13 +198,12 @@ impl Connection {
     /// Reads on after a failed write: the broker may have said why it takes no more.
     async fn hear_out(&mut self) -> Result<(), ConnectionError> {
         self.input.reserve(READ_BYTES);
-        match timeout(LAST_WORD_TIMEOUT, self.stream.read_buf(&mut self.input)).await {
-            Ok(Ok(1..)) => Ok(()),
-            Ok(Ok(_) | Err(_)) | Err(_) => {
-                let error = self.deaf.take().expect("a write failed before");
-                Err(ConnectionError::Broken(error))
-            }
+        let read = timeout(LAST_WORD_TIMEOUT, self.stream.read_buf(&mut self.input));
+        if let Ok(Ok(1..)) = read.await {
+            return Ok(());
         }
+        let error = self.deaf.take().expect("a write failed before");
+        Err(ConnectionError::Broken(error))
     }
 
     /// Sends everything that waits. Reads meanwhile: a broker that waits for us to

@@ -10,7 +10,7 @@ use crate::client::Opening;
 use crate::client::peer::Peer;
 
 /// A command that waits for ever would hide what is wrong.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const PREFETCH: usize = 100;
 

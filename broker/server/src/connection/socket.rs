@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// A machine that has said nothing for so long is asked whether it is still there, …
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
 /// … again after so long, …
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// … and is gone when so many questions had no answer.

@@ -127,9 +127,9 @@ mod tests {
     fn open() -> (SocketAddr, Open, impl Sized) {
         let reserved = Reserved::new("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = reserved.address();
-        let session = Arc::new(SessionConfig::default());
+        let settings = Arc::new(Settings::new(SessionConfig::default()));
         let (sender, inputs) = inbox();
-        let port = reserved.open(1, Arc::new(Settings { session }), sender);
+        let port = reserved.open(1, settings, sender);
         (address, port.unwrap(), inputs)
     }
 

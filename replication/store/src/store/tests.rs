@@ -10,7 +10,7 @@ use prost::Message as _;
 use replicamq_proto::store::v1::{Batch, DeleteRange, Op, Put, op::Kind};
 
 use super::*;
-use crate::{FatalError, SyncMode};
+use crate::SyncMode;
 
 mod damage;
 mod install;
