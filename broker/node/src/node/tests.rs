@@ -70,18 +70,7 @@ impl Master {
             node: Node::new(config, &recovered, at(0)),
             now_ms: 10,
         };
-        let names = ["a", "b", "c"].map(NodeId::new);
-        let member = |(rank, node): (i64, &NodeId)| Member {
-            node: node.clone(),
-            rank,
-            weight: 1,
-            durable: Position::default(),
-        };
-        master.quorum(QuorumEvent::Keeper(Keeper {
-            members: (0..).zip(&names).map(member).collect(),
-            voters: names.into(),
-            epoch: EpochRecord::default(),
-        }));
+        master.quorum(QuorumEvent::Keeper(three()));
         let willing = Message::AskAnswer(AskAnswer {
             unwilling: None,
             promised: Epoch(0),
@@ -128,6 +117,22 @@ impl Master {
             });
         }
         master
+    }
+}
+
+/// `a`, `b` and `c`, all of them alive, and nobody ever led.
+fn three() -> Keeper {
+    let names = ["a", "b", "c"].map(NodeId::new);
+    let member = |(rank, node): (i64, &NodeId)| Member {
+        node: node.clone(),
+        rank,
+        weight: 1,
+        durable: Position::default(),
+    };
+    Keeper {
+        members: (0..).zip(&names).map(member).collect(),
+        voters: names.into(),
+        epoch: EpochRecord::default(),
     }
 }
 
