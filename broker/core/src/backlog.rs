@@ -9,8 +9,9 @@
 //! gather behind it.
 //!
 //! Invariant: whatever was delivered has a lower sequence than the window's
-//! first message. So a range that is loaded was never delivered before in this
-//! mastership, and no deletion of its messages can be under way.
+//! first message, and no stored message expires in memory behind a gap. So a
+//! range that is loaded was never delivered before in this mastership, and no
+//! deletion of its messages can be under way.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -71,7 +72,7 @@ pub(crate) struct Backlog {
     pub(crate) visible: u64,
     /// Stored messages below may have been delivered by an earlier master.
     pub(crate) recovered_below: u64,
-    /// Nothing in memory expires before.
+    /// Nothing that [`expire`](Self::expire) may take expires before.
     expires_first_ms: u64,
 }
 
@@ -354,7 +355,9 @@ impl Backlog {
         gap.from = end;
         if gap.from >= gap.to {
             self.gap = None;
-            self.window.append(&mut self.behind);
+            for entry in std::mem::take(&mut self.behind) {
+                self.push(entry);
+            }
         } else {
             self.advance_behind(end);
         }
@@ -387,7 +390,9 @@ impl Backlog {
         self.expires_first_ms <= now_ms
     }
 
-    /// Takes out everything in memory that has expired, as [`take`](Self::take) does.
+    /// Takes out what has expired, as [`take`](Self::take) does. Stored messages
+    /// behind a gap stay: should it grow over them, they are read again, and
+    /// perhaps before their deletion is committed.
     pub(crate) fn expire(&mut self, now_ms: u64, memory: &mut Memory) -> Vec<Entry> {
         let mut sieve = Sieve {
             now_ms,
@@ -397,7 +402,8 @@ impl Backlog {
         self.returned.retain(|_, entry| sieve.keeps(entry));
         let returned = sieve.expired.len();
         self.window.retain(|entry| sieve.keeps(entry));
-        self.behind.retain(|entry| sieve.keeps(entry));
+        self.behind
+            .retain(|entry| entry.held == Held::Stored || sieve.keeps(entry));
         self.expires_first_ms = sieve.first_ms;
         for (index, entry) in sieve.expired.iter().enumerate() {
             if index >= returned {

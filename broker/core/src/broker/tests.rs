@@ -6,6 +6,7 @@ mod browse;
 mod client;
 mod duplicate;
 mod durable;
+mod expiry;
 mod harness;
 mod paging;
 mod queue;

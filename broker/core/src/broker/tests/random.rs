@@ -83,7 +83,7 @@ fn disposition() -> impl Strategy<Value = Disposition> {
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        20 => (0..3_usize, prop::bool::weighted(0.8), prop::bool::weighted(0.2), prop::bool::weighted(0.1)).prop_map(
+        20 => (0..3_usize, prop::bool::weighted(0.8), prop::bool::weighted(0.2), prop::bool::weighted(0.2)).prop_map(
             |(place, persistent, in_transaction, mortal)| Action::Send { place, persistent, in_transaction, mortal }
         ),
         1 => (0..2_usize, 0..2_usize).prop_map(

@@ -161,11 +161,7 @@ impl World {
                 persistent,
                 order,
                 in_transaction,
-                expires_ms: if mortal {
-                    self.harness.now_ms + 1_000
-                } else {
-                    0
-                },
+                expires_ms: if mortal { self.harness.now_ms + 400 } else { 0 },
                 receipt: None,
                 accepted: false,
             },
