@@ -8,10 +8,14 @@
 //! until what is left of it fits a page: then it closes, and new messages
 //! gather behind it.
 //!
+//! A feed without consumers may give up what is in the store. Of what was
+//! `returned` a `shadow` stays then, and the message is read again in its turn.
+//!
 //! Invariant: whatever was delivered has a lower sequence than the window's
-//! first message, and no stored message expires in memory behind a gap. So a
-//! range that is loaded was never delivered before in this mastership, and no
-//! deletion of its messages can be under way.
+//! first message, and no stored message expires in memory behind a gap. So what
+//! is loaded of a gap was never delivered before in this mastership, and no
+//! deletion of it can be under way. Where shadows are, both are possible: only
+//! what has a shadow counts there.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -34,10 +38,26 @@ struct Gap {
     closing: bool,
 }
 
+/// A message that was returned and is now only in the store.
+#[derive(Debug, Clone, Copy)]
+struct Shadow {
+    /// As in its [`Entry`].
+    deliveries: u32,
+    failures: u32,
+}
+
+/// What is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Gap,
+    Shadows,
+}
+
 /// A read under way. The memory for its answer is reserved.
 #[derive(Debug, Clone, Copy)]
 struct Loading {
     token: u64,
+    part: Part,
     to: u64,
     bytes: usize,
 }
@@ -45,6 +65,7 @@ struct Loading {
 /// A read to be made.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Page {
+    part: Part,
     pub(crate) from: u64,
     pub(crate) to: u64,
     pub(crate) messages_max: usize,
@@ -58,6 +79,7 @@ pub(crate) type Loaded = (u64, usize, Message);
 #[derive(Debug)]
 pub(crate) struct Backlog {
     returned: BTreeMap<u64, Entry>,
+    shadows: BTreeMap<u64, Shadow>,
     window: VecDeque<Entry>,
     gap: Option<Gap>,
     behind: VecDeque<Entry>,
@@ -81,6 +103,7 @@ impl Backlog {
     pub(crate) fn new(from: u64, next: u64, recovered_below: u64) -> Self {
         Self {
             returned: BTreeMap::new(),
+            shadows: BTreeMap::new(),
             window: VecDeque::new(),
             gap: (from < next).then_some(Gap {
                 from,
@@ -179,6 +202,17 @@ impl Backlog {
             self.loading.is_none(),
             "a read would go on behind what is dropped"
         );
+        for (sequence, entry) in &self.returned {
+            if entry.held == Held::Stored {
+                memory.windows -= entry.bytes;
+                let shadow = Shadow {
+                    deliveries: entry.deliveries,
+                    failures: entry.failures,
+                };
+                self.shadows.insert(*sequence, shadow);
+            }
+        }
+        self.returned.retain(|_, entry| entry.held != Held::Stored);
         let first = self
             .window
             .iter()
@@ -210,12 +244,18 @@ impl Backlog {
 
     /// Whether [`evict`](Self::evict) would free anything.
     pub(crate) fn is_keeping(&self) -> bool {
-        self.kept_messages > 0
+        let mut returned = self.returned.values();
+        self.kept_messages > 0 || returned.any(|entry| entry.held == Held::Stored)
     }
 
     /// The next message to deliver, if it is in memory and committed.
     pub(crate) fn ready(&self) -> Option<&Entry> {
-        let (_, returned) = self.returned.first_key_value().unzip();
+        let returned = self.returned.first_key_value();
+        if let Some((shadow, _)) = self.shadows.first_key_value() {
+            // It has to be read first.
+            return returned.and_then(|(sequence, entry)| (sequence < shadow).then_some(entry));
+        }
+        let (_, returned) = returned.unzip();
         returned.or_else(|| {
             self.window
                 .front()
@@ -225,15 +265,15 @@ impl Backlog {
 
     /// Whether the oldest message that is not done with is with a consumer.
     pub(crate) fn is_oldest_open(&self) -> bool {
-        self.returned.is_empty() && !self.open.is_empty()
+        self.returned.is_empty() && self.shadows.is_empty() && !self.open.is_empty()
     }
 
     /// Takes out what [`ready`](Self::ready) shows.
     pub(crate) fn take(&mut self, memory: &mut Memory) -> Option<Entry> {
+        self.ready()?;
         let entry = if let Some((_, entry)) = self.returned.pop_first() {
             entry
         } else {
-            self.ready()?;
             let entry = self.window.pop_front()?;
             self.unkeep(&entry);
             entry
@@ -275,7 +315,9 @@ impl Backlog {
             .returned
             .first_key_value()
             .map(|(sequence, _)| *sequence);
-        [open, returned]
+        let shadow = self.shadows.first_key_value();
+        let shadow = shadow.map(|(sequence, _)| *sequence);
+        [open, returned, shadow]
             .into_iter()
             .flatten()
             .fold(self.front(next), u64::min)
@@ -290,25 +332,23 @@ impl Backlog {
 
     /// The read that should be made now, if any.
     pub(crate) fn page(&mut self, limits: &Limits, memory: &Memory) -> Option<Page> {
-        let gap = self.gap.as_mut()?;
-        let (mut messages_max, mut bytes_max) =
-            (limits.window_messages_max / 2, limits.window_bytes_max / 2);
-        let is_full = self.kept_messages > messages_max || self.kept_bytes > bytes_max;
-        if self.loading.is_some() || (is_full && !self.window.is_empty()) {
+        if self.loading.is_some() {
             return None;
         }
-        let room = limits.windows_bytes_max.saturating_sub(memory.windows);
-        if room < bytes_max {
-            if room == 0 && !self.window.is_empty() {
-                return None;
-            }
-            messages_max = messages_max.min(PAGE_MESSAGES_MIN);
-            bytes_max = bytes_max.min(PAGE_BYTES_MIN);
+        if !self.shadows.is_empty() {
+            return self.page_of_shadows(limits, memory);
         }
-        let messages_max = messages_max.max(1);
+        let gap = self.gap.as_mut()?;
+        let (messages_max, bytes_max) = page_max(limits);
+        let is_full = self.kept_messages > messages_max || self.kept_bytes > bytes_max;
+        if !self.window.is_empty() && (is_full || memory.windows >= limits.windows_bytes_max) {
+            return None;
+        }
+        let (messages_max, bytes_max) = page_room(limits, memory);
         gap.closing |= gap.to - gap.from <= messages_max as u64;
         let to = gap.to.min(self.visible);
         (gap.from < to).then_some(Page {
+            part: Part::Gap,
             from: gap.from,
             to,
             messages_max,
@@ -316,11 +356,29 @@ impl Backlog {
         })
     }
 
+    /// Shadows are read when nothing comes before them: they were read ahead once.
+    fn page_of_shadows(&self, limits: &Limits, memory: &Memory) -> Option<Page> {
+        let (first, _) = self.shadows.first_key_value()?;
+        let (last, _) = self.shadows.last_key_value()?;
+        let returned = self.returned.first_key_value();
+        let (messages_max, bytes_max) = page_room(limits, memory);
+        returned
+            .is_none_or(|(sequence, _)| sequence > first)
+            .then_some(Page {
+                part: Part::Shadows,
+                from: *first,
+                to: *last + 1,
+                messages_max,
+                bytes_max,
+            })
+    }
+
     /// The read is under way.
     pub(crate) fn begin_loading(&mut self, token: u64, page: &Page, memory: &mut Memory) {
         memory.windows += page.bytes_max;
         self.loading = Some(Loading {
             token,
+            part: page.part,
             to: page.to,
             bytes: page.bytes_max,
         });
@@ -342,6 +400,33 @@ impl Backlog {
         let loading = self.loading.take().expect("an answer follows a question");
         memory.windows -= loading.bytes;
         let end = more_from.unwrap_or(loading.to);
+        match loading.part {
+            Part::Gap => self.fill_gap(loaded, end, memory),
+            Part::Shadows => self.fill_shadows(loaded, end, memory),
+        }
+    }
+
+    /// Takes what was read of the shadows below `end`.
+    fn fill_shadows(&mut self, loaded: Vec<Loaded>, end: u64, memory: &mut Memory) {
+        for (sequence, encoded_bytes, message) in loaded {
+            let Some(shadow) = self.shadows.remove(&sequence) else {
+                continue;
+            };
+            let mut entry = Entry::new(sequence, Arc::new(message), encoded_bytes, Held::Stored);
+            entry.deliveries = shadow.deliveries;
+            entry.failures = shadow.failures;
+            memory.windows += entry.bytes;
+            self.note_expiry(&entry);
+            self.returned.insert(sequence, entry);
+        }
+        assert!(
+            self.shadows.range(..end).next().is_none(),
+            "what is not done with is in the store"
+        );
+    }
+
+    /// Takes what was read of the gap up to `end`.
+    fn fill_gap(&mut self, loaded: Vec<Loaded>, end: u64, memory: &mut Memory) {
         for (sequence, encoded_bytes, message) in loaded {
             self.advance_behind(sequence);
             let entry = Entry::new(sequence, Arc::new(message), encoded_bytes, Held::Stored);
@@ -449,6 +534,21 @@ impl Sieve {
         }
         true
     }
+}
+
+/// How many messages and bytes are read at a time.
+fn page_max(limits: &Limits) -> (usize, usize) {
+    (limits.window_messages_max / 2, limits.window_bytes_max / 2)
+}
+
+/// The same when memory may be short.
+fn page_room(limits: &Limits, memory: &Memory) -> (usize, usize) {
+    let (mut messages_max, mut bytes_max) = page_max(limits);
+    if limits.windows_bytes_max.saturating_sub(memory.windows) < bytes_max {
+        messages_max = messages_max.min(PAGE_MESSAGES_MIN);
+        bytes_max = bytes_max.min(PAGE_BYTES_MIN);
+    }
+    (messages_max.max(1), bytes_max)
 }
 
 fn within(deque: &VecDeque<Entry>, from: u64, to: u64) -> impl Iterator<Item = &Entry> {

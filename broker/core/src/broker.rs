@@ -68,6 +68,8 @@ pub struct Broker {
     /// Feeds without a consumer that keep messages in memory: the first to
     /// give them up when memory is short.
     idle: BTreeSet<Key<Feed>>,
+    /// The one that was looked at last.
+    idle_last: Option<Key<Feed>>,
     expiry_next_ms: u64,
 }
 

@@ -162,10 +162,11 @@ impl Broker {
     /// is gone goes nowhere.
     pub(super) fn give_back(&mut self, source: Source, key: Key<Subscription>, entry: Entry) {
         match source {
-            Source::Feed(feed) => {
-                let feed = &mut self.feeds[feed];
+            Source::Feed(key) => {
+                let feed = &mut self.feeds[key];
                 feed.in_flight -= 1;
                 feed.backlog.give_back(entry, &mut self.memory);
+                self.note_idle(key);
             }
             Source::Topic(_) => {
                 let Some(subscription) = self.clients.subscriptions.get_mut(key) else {

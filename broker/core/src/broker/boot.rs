@@ -140,6 +140,7 @@ impl Broker {
             loads: BTreeMap::new(),
             last_load: 0,
             idle: BTreeSet::new(),
+            idle_last: None,
             expiry_next_ms: 0,
             limits,
         };

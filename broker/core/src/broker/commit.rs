@@ -139,6 +139,7 @@ impl Broker {
         }
         let more = more.then(|| end.expect("the store says there is more but gives nothing"));
         feed.backlog.page_in(loaded, more, &mut self.memory);
+        self.note_idle(key);
         self.dispatch(key, effects);
     }
 

@@ -1,5 +1,6 @@
 //! A checked message goes to where it belongs.
 
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use replicamq_proto::store::v1::Message;
@@ -221,23 +222,29 @@ impl Broker {
         }
     }
 
-    /// Frees the memory of a few feeds without consumers.
+    /// Frees the memory of a few feeds without consumers, each time of others.
     pub(super) fn evict_idle(&mut self) {
-        let mut busy = Vec::new();
-        for _ in 0..EVICTIONS_MAX {
-            let Some(key) = self.idle.pop_first() else {
+        for _ in 0..EVICTIONS_MAX.min(self.idle.len()) {
+            let last = self.idle_last.take();
+            let next = last.and_then(|last| self.idle.range((Excluded(last), Unbounded)).next());
+            let Some(key) = next.or_else(|| self.idle.first()).copied() else {
                 break;
             };
-            let Some(feed) = self.feeds.get_mut(key) else {
-                continue;
-            };
+            self.idle_last = Some(key);
+            let feed = &mut self.feeds[key];
             let is_clean = feed.last_batch <= self.outbox.committed();
             if is_clean && feed.backlog.loading().is_none() {
                 feed.backlog.evict(&mut self.memory);
-            } else {
-                busy.push(key);
+                self.idle.remove(&key);
             }
         }
-        self.idle.extend(busy);
+    }
+
+    /// A feed without consumers may have got something to keep.
+    pub(super) fn note_idle(&mut self, key: Key<Feed>) {
+        let feed = &self.feeds[key];
+        if feed.consumers.is_empty() && feed.backlog.is_keeping() {
+            self.idle.insert(key);
+        }
     }
 }

@@ -251,8 +251,6 @@ impl Broker {
         let feed = &mut self.feeds[key];
         feed.consumers.retain(|consumer| *consumer != subscription);
         feed.ring.retain(|consumer| *consumer != subscription);
-        if feed.consumers.is_empty() && feed.backlog.is_keeping() {
-            self.idle.insert(key);
-        }
+        self.note_idle(key);
     }
 }

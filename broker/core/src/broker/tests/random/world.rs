@@ -71,7 +71,7 @@ fn limits() -> Limits {
     Limits {
         window_messages_max: 6,
         window_bytes_max: 10_000,
-        windows_bytes_max: 20_000,
+        windows_bytes_max: 4_000,
         dispatched_step: 5,
         topic_trim_messages: 3,
         redeliveries_max: 2,
@@ -331,7 +331,7 @@ impl World {
         for promise in kept_promises {
             self.done.extend(promise.messages);
         }
-        assert!(self.harness.broker.memory.windows <= 20_000 + 70_000 * 4);
+        assert!(self.harness.broker.memory.windows <= 40_000);
         assert!(self.harness.broker.memory.outstanding <= 3_000 + 4 * 400);
     }
 
