@@ -140,6 +140,27 @@ impl Node {
         self.propose(now, effects);
     }
 
+    /// When [`Node::seal`] has something to do even if nothing happens until then.
+    #[must_use]
+    pub fn seal_due_ms(&self) -> Option<u64> {
+        match &self.service {
+            Service::Open(open) if open.broker.has_batch() => Some(open.sealed_ms + PATIENCE_MS),
+            Service::Open(_) | Service::Closed | Service::Booting { .. } => None,
+        }
+    }
+
+    /// Ends the last turn: there will be no later batch to ride with.
+    pub fn seal_last(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.propose(now, effects);
+    }
+
+    /// Whether a master has proposed what is not committed yet.
+    #[must_use]
+    pub fn has_uncommitted(&self) -> bool {
+        let (last, _, committed, _) = self.quorum.positions();
+        matches!(self.quorum.role(), Role::Master { .. }) && committed < last.sequence
+    }
+
     fn propose(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let Service::Open(open) = &mut self.service else {
             return;
@@ -351,3 +372,7 @@ impl Node {
         Effect::Load(request)
     }
 }
+
+#[cfg(test)]
+#[path = "node_test.rs"]
+mod tests;

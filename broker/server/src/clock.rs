@@ -30,6 +30,17 @@ pub(crate) fn monotonic_ms() -> u64 {
     monotonic_ns() / 1_000_000
 }
 
+/// Waits until [`monotonic_ms`] shows this; without a time, for ever.
+pub(crate) async fn until(at_ms: Option<u64>) {
+    match at_ms {
+        Some(at_ms) => {
+            let wait_ms = at_ms.saturating_sub(monotonic_ms());
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
 /// Milliseconds since the Unix epoch; follows the system's clock wherever it goes.
 #[expect(
     clippy::disallowed_methods,

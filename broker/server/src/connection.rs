@@ -260,7 +260,7 @@ impl Conversation<'_> {
             }
             () = self.room.given() => {}
             ready = self.stream.readable(), if read => ready?,
-            () = until(deadline) => {}
+            () = clock::until(deadline) => {}
         }
         Ok(())
     }
@@ -276,16 +276,6 @@ impl Conversation<'_> {
                 group = self.outbox.try_recv().ok();
             }
         }
-    }
-}
-
-async fn until(deadline_ms: Option<u64>) {
-    match deadline_ms {
-        Some(at) => {
-            let wait_ms = at.saturating_sub(clock::monotonic_ms());
-            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-        }
-        None => std::future::pending().await,
     }
 }
 

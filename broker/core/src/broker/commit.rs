@@ -39,6 +39,11 @@ impl Broker {
         self.outbox.encoder.bytes()
     }
 
+    /// Whether there is anything for a batch.
+    pub fn has_batch(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
     /// Whether somebody waits for the batch being built. One that nobody waits
     /// for may be taken later, with what comes meanwhile.
     pub fn is_urgent(&self) -> bool {

@@ -16,6 +16,7 @@ use replicamq_quorum::{
 use replicamq_store::{CheckpointInfo, Load, ReadLog, Store, StoreEvent};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Interval, timeout};
 
 use crate::admin::{self, Asked, Board};
 use crate::clock;
@@ -27,6 +28,9 @@ use crate::systemd;
 
 /// Events of one kind that one turn takes; the other kinds wait no longer than that.
 const TURN_EVENTS_MAX: usize = 512;
+
+/// How long a master that is told to stop waits for its last commit.
+const FINISH_MAX: Duration = Duration::from_secs(1);
 
 /// How the loop ended.
 #[derive(Debug)]
@@ -70,12 +74,14 @@ impl Engine {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let accepts = self.node.accepts_commands(now());
+            let seal_due_ms = self.node.seal_due_ms();
             // Every arm waits on a channel, a timer or a set of tasks, none of
             // which loses anything when its arm is cancelled.
             tokio::select! {
                 biased;
                 stopped = stop.wait_for(|stop| *stop) => {
                     drop(stopped);
+                    self.finish(&mut ticks).await?;
                     return Ok(Ended::Stopped);
                 }
                 Some(event) = self.store_events.recv() => self.on_store(event)?,
@@ -88,11 +94,39 @@ impl Engine {
                         return Ok(ended);
                     }
                 }
+                // Sealed below.
+                () = clock::until(seal_due_ms) => {}
             }
             self.drain()?;
             self.node.seal(now(), &mut self.effects);
             self.carry_out().await?;
         }
+    }
+
+    /// Stores what was to ride with a later batch. Clients were not promised that it is
+    /// safe, but they would get again what they are done with.
+    async fn finish(&mut self, ticks: &mut Interval) -> anyhow::Result<()> {
+        self.drain()?;
+        self.node.seal_last(now(), &mut self.effects);
+        self.carry_out().await?;
+        let committed = async {
+            while self.node.has_uncommitted() {
+                // Every arm waits as in `run`.
+                tokio::select! {
+                    biased;
+                    Some(event) = self.store_events.recv() => self.on_store(event)?,
+                    happened = self.network.next() => self.on_network(happened)?,
+                    _ = ticks.tick() => self.on_tick(),
+                }
+                self.carry_out().await?;
+            }
+            anyhow::Ok(())
+        };
+        if let Ok(done) = timeout(FINISH_MAX, committed).await {
+            return done;
+        }
+        tracing::warn!("stopped before a quorum had everything");
+        Ok(())
     }
 
     /// Takes what else has happened already.
