@@ -110,3 +110,39 @@ async fn a_run_counts_what_was_lost_and_what_came_twice() {
     assert_eq!((report.sent, report.received), (10, 9));
     assert_eq!((report.lost, report.duplicated), (1, 1));
 }
+
+#[tokio::test]
+async fn what_comes_together_with_a_receipt_is_acknowledged() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address: crate::config::Address =
+        listener.local_addr().unwrap().to_string().parse().unwrap();
+    let opening = crate::client::Opening::default();
+    let (connection, peer) = tokio::join!(
+        Connection::open(&address, &opening),
+        Peer::accept_one(&listener)
+    );
+    let mut peer = peer.unwrap();
+    let tally = Rc::new(Tally::new(1, 1));
+    let mut consumer = Consumer::new(connection.unwrap(), Ack::Client, tally);
+    let broker = async {
+        let subscribe = peer.read().await;
+        let message = Frame::new(Verb::Message).with("ack", "7");
+        let receipt = subscribe.header("receipt").unwrap();
+        let receipt = Frame::new(Verb::Receipt).with("receipt-id", receipt);
+        peer.write_all(&[message, receipt]).await;
+        peer.read().await
+    };
+    let subscribed = async {
+        consumer.subscribe("/queue/q", 10).await.unwrap();
+        consumer.run(CancellationToken::new()).await
+    };
+    let acknowledged = async {
+        tokio::select! {
+            frame = broker => frame,
+            ended = subscribed => panic!("it ended: {ended:?}"),
+        }
+    };
+    let frame = tokio::time::timeout(Duration::from_secs(10), acknowledged).await;
+    let frame = frame.expect("it is acknowledged");
+    assert_eq!((frame.verb, frame.header("id")), (Verb::Ack, Some("7")));
+}

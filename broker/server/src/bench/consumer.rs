@@ -81,13 +81,13 @@ impl Consumer {
         Ok(())
     }
 
-    /// Counts and acknowledges everything that has been read; the acknowledgements
-    /// leave together.
+    /// Counts and acknowledges everything that has been read, up to a receipt; the
+    /// acknowledgements leave together.
     fn take_received(&mut self) -> anyhow::Result<()> {
         let mut last = None;
         while self.connection.received(&mut self.frame)? {
             if self.frame.verb == Verb::Receipt {
-                return Ok(());
+                break;
             }
             let redelivered = self.frame.header("redelivered") == Some("true");
             self.tally

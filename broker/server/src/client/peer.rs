@@ -53,8 +53,15 @@ impl Peer {
     }
 
     pub(crate) async fn write(&mut self, frame: &Frame) {
+        self.write_all(std::slice::from_ref(frame)).await;
+    }
+
+    /// Frames that leave together.
+    pub(crate) async fn write_all(&mut self, frames: &[Frame]) {
         let mut out = BytesMut::new();
-        encode(frame, Version::V1_2, &mut out);
+        for frame in frames {
+            encode(frame, Version::V1_2, &mut out);
+        }
         self.stream.write_all(&out).await.unwrap();
     }
 
