@@ -28,7 +28,7 @@ Examples:
   replicamq status --watch
   replicamq status --json | jq '.members[] | {node, role, lag_ms}'
 
-LAG is what the master has committed and the node does not yet have on disk.")]
+LAG is what the master has in its log, committed or not, and the node does not yet have on disk.")]
 pub(crate) struct StatusArgs {
     /// The admin connector of any node
     #[arg(
