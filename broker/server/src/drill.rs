@@ -35,11 +35,12 @@ enum Drill {
 ///
 /// Each round: producers and consumers work; the master gets the signal; the time is taken until a new master has
 /// acknowledged a send and until one has delivered a message; the old master is started again; the load stops, and
-/// everything acknowledged must have arrived, once and in order; the round ends when every node has caught up.
+/// everything acknowledged must have arrived, once and in order; the round ends when every node has caught up and the
+/// queues are empty.
 ///
 /// A message counts as lost if its send was acknowledged and it never arrived; as duplicated if it came twice without
 /// the redelivered mark, or again after its acknowledgement was confirmed; as reordered if it came first after a later
-/// one of the same producer.
+/// one of the same producer; as unknown if nobody sent it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -48,7 +49,7 @@ Examples:
   replicamq drill kill-master --rounds 10 --target compose --compose-file deploy/docker/docker-compose.yml
   sudo replicamq drill kill-master --rounds 10 --target systemd
 
-Exit code 1 if anything was lost, duplicated or reordered, or if a round did not end.")]
+Exit code 1 if anything was lost, duplicated, reordered or unknown, or if a round did not end.")]
 struct KillMasterArgs {
     /// How often
     #[arg(long, default_value = "10", value_name = "N")]

@@ -10,7 +10,7 @@ use clap::Args;
 use tokio::time::sleep;
 
 pub(crate) use ask::{Access, ask};
-pub(crate) use report::Report;
+pub(crate) use report::{Destination, Report};
 
 use crate::config::{self, Address, Interval};
 use crate::terminal;

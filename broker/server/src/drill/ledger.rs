@@ -11,6 +11,8 @@ struct Fate {
     delivered: bool,
     /// The acknowledgement of its delivery was confirmed.
     consumed: bool,
+    /// Its delivery ended without an acknowledgement, so that there has to be another.
+    owed: bool,
 }
 
 /// One producer, one queue, one consumer.
@@ -29,7 +31,8 @@ pub(super) struct Counts {
     pub(super) confirmed: u64,
     /// Different messages that arrived.
     pub(super) delivered: u64,
-    /// Confirmed, and not arrived: lost, once nothing comes any more.
+    /// Confirmed and not arrived, or arrived and not acknowledged, and not come again:
+    /// lost, once nothing comes any more.
     pub(super) missing: u64,
     /// Came twice without the mark, or again after their consumption was confirmed.
     pub(super) duplicated: u64,
@@ -73,19 +76,23 @@ impl Ledger {
         self.fate(lane, sequence).confirmed = true;
     }
 
+    /// Whether it was sent.
+    pub(super) fn knows(&self, lane: usize, sequence: u64) -> bool {
+        let lane = self.lanes.get(lane);
+        lane.is_some_and(|lane| sequence < lane.fates.len() as u64)
+    }
+
+    /// One that nobody has sent has arrived.
+    pub(super) fn deliver_unknown(&mut self) {
+        self.unknown += 1;
+    }
+
     /// It has arrived.
     pub(super) fn deliver(&mut self, lane: usize, sequence: u64, redelivered: bool) {
-        let known = self
-            .lanes
-            .get(lane)
-            .map_or(0, |lane| lane.fates.len() as u64);
-        if sequence >= known {
-            self.unknown += 1;
-            return;
-        }
         let fate = self.fate(lane, sequence);
         let (again, consumed) = (fate.delivered, fate.consumed);
         fate.delivered = true;
+        fate.owed = false;
         if !again {
             let latest = &mut self.lanes[lane].latest;
             if latest.is_some_and(|latest| sequence < latest) {
@@ -102,6 +109,12 @@ impl Ledger {
     /// The acknowledgement of its delivery was confirmed: it must not come back.
     pub(super) fn consume(&mut self, lane: usize, sequence: u64) {
         self.fate(lane, sequence).consumed = true;
+    }
+
+    /// The connection that it came on is gone, and nothing was said of it before: it must
+    /// come back.
+    pub(super) fn return_unacknowledged(&mut self, lane: usize, sequence: u64) {
+        self.fate(lane, sequence).owed = true;
     }
 
     fn fate(&mut self, lane: usize, sequence: u64) -> &mut Fate {
@@ -121,7 +134,7 @@ impl Ledger {
             counts.sent += 1;
             counts.confirmed += u64::from(fate.confirmed);
             counts.delivered += u64::from(fate.delivered);
-            counts.missing += u64::from(fate.confirmed && !fate.delivered);
+            counts.missing += u64::from(fate.owed || fate.confirmed && !fate.delivered);
         }
         counts
     }
@@ -172,6 +185,18 @@ mod tests {
         assert!(!ledger.counts().is_clean());
         ledger.deliver(0, 1, false);
         assert_eq!((ledger.counts().missing, ledger.counts().reordered), (0, 1));
+    }
+
+    #[test]
+    fn a_message_that_was_not_acknowledged_and_does_not_come_again_is_missing() {
+        let mut ledger = ledger(1);
+        ledger.deliver(0, 0, false);
+        assert!(ledger.counts().is_clean());
+        ledger.return_unacknowledged(0, 0);
+        assert_eq!(ledger.counts().missing, 1);
+        ledger.deliver(0, 0, true);
+        assert!(ledger.counts().is_clean());
+        assert_eq!(ledger.counts().redelivered, 1);
     }
 
     #[test]
@@ -227,10 +252,10 @@ mod tests {
     #[test]
     fn what_nobody_sent_is_unknown() {
         let mut ledger = ledger(1);
+        assert!(ledger.knows(0, 0) && !ledger.knows(0, 1) && !ledger.knows(3, 0));
         ledger.deliver(0, 0, false);
-        ledger.deliver(0, 1, false);
-        ledger.deliver(3, 0, false);
-        assert_eq!(ledger.counts().unknown, 2);
+        ledger.deliver_unknown();
+        assert_eq!(ledger.counts().unknown, 1);
         assert!(!ledger.counts().is_clean());
     }
 

@@ -39,7 +39,12 @@ pub(super) struct LoadPlan {
 
 impl LoadPlan {
     fn queue(&self, lane: usize) -> String {
-        format!("/queue/drill-{}-{}", self.run, lane + 1)
+        format!("/queue/{}", self.queue_name(lane))
+    }
+
+    /// As the nodes call it.
+    fn queue_name(&self, lane: usize) -> String {
+        format!("drill-{}-{}", self.run, lane + 1)
     }
 
     fn message(&self, lane: usize, sequence: u64) -> Frame {
@@ -85,6 +90,8 @@ struct Shared {
     timeline: Timeline,
     /// Sends that wait for their receipts, by lane.
     waiting: Vec<usize>,
+    /// Deliveries that are not known to be acknowledged.
+    unacknowledged: Vec<usize>,
 }
 
 type Board = Rc<RefCell<Shared>>;
@@ -94,7 +101,8 @@ pub(super) struct Load {
     board: Board,
     gate: watch::Sender<Gate>,
     tasks: JoinSet<anyhow::Result<()>>,
-    pairs: usize,
+    /// By their names on the nodes.
+    queues: Vec<String>,
 }
 
 impl Load {
@@ -104,6 +112,7 @@ impl Load {
             ledger: Ledger::new(plan.pairs),
             timeline: Timeline::default(),
             waiting: vec![0; plan.pairs],
+            unacknowledged: vec![0; plan.pairs],
         }));
         let gate = watch::Sender::new(Gate::Pause);
         let mut tasks = JoinSet::new();
@@ -125,6 +134,7 @@ impl Load {
                 plan: Rc::clone(&plan),
                 board: Rc::clone(&board),
                 session,
+                held: None,
                 acknowledging: BTreeMap::new(),
                 moved: false,
             };
@@ -139,13 +149,17 @@ impl Load {
             };
             tasks.spawn_local(producer.run(gate.subscribe()));
         }
-        let pairs = plan.pairs;
         Ok(Self {
             board,
             gate,
             tasks,
-            pairs,
+            queues: (0..plan.pairs).map(|lane| plan.queue_name(lane)).collect(),
         })
+    }
+
+    /// The queues that this load sends to, by their names on the nodes.
+    pub(super) fn queues(&self) -> &[String] {
+        &self.queues
     }
 
     pub(super) fn set(&self, gate: Gate) {
@@ -171,13 +185,15 @@ impl Load {
     /// Every producer and one consumer at least works with the new master.
     pub(super) fn has_moved(&self) -> bool {
         let board = self.board.borrow();
-        board.timeline.acknowledged_ns.len() == self.pairs && board.timeline.delivered_ns.is_some()
+        board.timeline.acknowledged_ns.len() == self.queues.len()
+            && board.timeline.delivered_ns.is_some()
     }
 
     /// Nothing waits for a receipt, and everything confirmed has arrived.
     pub(super) fn is_drained(&self) -> bool {
         let board = self.board.borrow();
-        board.waiting.iter().all(|waiting| *waiting == 0) && board.ledger.counts().missing == 0
+        let mut waiting = board.waiting.iter().chain(&board.unacknowledged);
+        waiting.all(|waiting| *waiting == 0) && board.ledger.counts().missing == 0
     }
 
     /// Fails when a producer or a consumer has; otherwise waits for ever.
@@ -274,6 +290,10 @@ struct Consumer {
     plan: Rc<LoadPlan>,
     board: Board,
     session: Session,
+    /// The latest delivery and its sequence number. While messages are sent it is
+    /// acknowledged only after the next one has come, so that a master always dies with
+    /// a delivery of which nobody has said anything: that one must come again.
+    held: Option<(Frame, u64)>,
     /// Sequence numbers by the numbers of the receipts of their acknowledgements.
     acknowledging: BTreeMap<u64, u64>,
     /// On a new connection, without a delivery yet.
@@ -283,13 +303,18 @@ struct Consumer {
 impl Consumer {
     async fn run(mut self, mut gate: watch::Receiver<Gate>) -> anyhow::Result<()> {
         loop {
-            if *gate.borrow_and_update() == Gate::End {
-                break;
+            let now = *gate.borrow_and_update();
+            match now {
+                Gate::Send => {}
+                Gate::Pause => self.acknowledge_held(),
+                Gate::End => break,
             }
+            let unknown = self.acknowledging.len() + usize::from(self.held.is_some());
+            self.board.borrow_mut().unacknowledged[self.lane] = unknown;
             tokio::select! {
                 event = self.session.next() => {
                     let event = event.context("a consumer gave up")?;
-                    self.note(&event);
+                    self.note(event);
                 }
                 // Dropped, the session goes on where it was when it is asked again.
                 _ = gate.changed() => {}
@@ -301,37 +326,51 @@ impl Consumer {
             .context("a consumer could not say goodbye")
     }
 
-    fn note(&mut self, event: &Event) {
-        let mut board = self.board.borrow_mut();
+    fn acknowledge_held(&mut self) {
+        if let Some((message, sequence)) = self.held.take() {
+            let number = self.session.acknowledge(&message, None);
+            self.acknowledging.insert(number, sequence);
+        }
+    }
+
+    fn note(&mut self, event: Event) {
         match event {
-            Event::Message(message) => {
-                if self.moved {
-                    self.moved = false;
-                    let now_ns = clock::monotonic_ns();
-                    board.timeline.delivered_ns.get_or_insert(now_ns);
-                }
-                let redelivered = message.header("redelivered") == Some("true");
-                let number = self.session.acknowledge(message, None);
-                // What is not of this lane is counted as nobody's.
-                let known = self
-                    .plan
-                    .identify(&message.body)
-                    .filter(|(lane, _)| *lane == self.lane);
-                let (lane, sequence) = known.unwrap_or((usize::MAX, u64::MAX));
-                board.ledger.deliver(lane, sequence, redelivered);
-                if known.is_some() {
-                    self.acknowledging.insert(number, sequence);
-                }
-            }
+            Event::Message(message) => self.take(message),
             Event::Receipt(number) => {
-                if let Some(sequence) = self.acknowledging.remove(number) {
-                    board.ledger.consume(self.lane, sequence);
+                if let Some(sequence) = self.acknowledging.remove(&number) {
+                    self.board.borrow_mut().ledger.consume(self.lane, sequence);
                 }
             }
             Event::Reconnected => {
                 self.acknowledging.clear();
+                let mut board = self.board.borrow_mut();
+                if let Some((_, sequence)) = self.held.take() {
+                    board.ledger.return_unacknowledged(self.lane, sequence);
+                }
                 self.moved = board.timeline.armed;
             }
+        }
+    }
+
+    fn take(&mut self, message: Frame) {
+        self.acknowledge_held();
+        let mut board = self.board.borrow_mut();
+        if self.moved {
+            self.moved = false;
+            let now_ns = clock::monotonic_ns();
+            board.timeline.delivered_ns.get_or_insert(now_ns);
+        }
+        let redelivered = message.header("redelivered") == Some("true");
+        let known = self
+            .plan
+            .identify(&message.body)
+            .filter(|(lane, sequence)| *lane == self.lane && board.ledger.knows(*lane, *sequence));
+        if let Some((lane, sequence)) = known {
+            board.ledger.deliver(lane, sequence, redelivered);
+            self.held = Some((message, sequence));
+        } else {
+            board.ledger.deliver_unknown();
+            self.session.acknowledge(&message, None);
         }
     }
 }

@@ -11,7 +11,7 @@ use super::target::Target;
 use super::{DrillNode, Fault, KillMasterArgs};
 use crate::client::{BrokerUri, Failover, Opening};
 use crate::clock;
-use crate::status::{Report, ask};
+use crate::status::{Destination, Report, ask};
 use crate::terminal;
 
 /// How often a condition is looked at; what is measured does not depend on it.
@@ -135,6 +135,7 @@ impl Rounds<'_> {
         let counts = self.load.counts().since(before);
         if counts.missing == 0 {
             drained?;
+            self.emptied().await?;
         }
         let since = |ns: u64| ns.saturating_sub(signal_ns) / 1_000_000;
         let acknowledged = || timeline.acknowledged_ns.values().copied();
@@ -152,7 +153,31 @@ impl Rounds<'_> {
             duplicated: counts.duplicated,
             redelivered: counts.redelivered,
             reordered: counts.reordered,
+            unknown: counts.unknown,
         })
+    }
+
+    /// Waits until the queues hold nothing, not even with a consumer: what was acknowledged
+    /// is gone, and nothing is left that should have come.
+    async fn emptied(&mut self) -> anyhow::Result<()> {
+        let began_ms = clock::monotonic_ms();
+        loop {
+            let complete =
+                |report: &Report| !report.master.is_empty() && report.incomplete.is_empty();
+            let told = report(&self.nodes, complete).await;
+            let left = told.map(|report| left(&report, self.load.queues()));
+            if left.as_ref().is_some_and(Vec::is_empty) {
+                return Ok(());
+            }
+            if clock::monotonic_ms() - began_ms > self.args.timeout.as_ms() {
+                let left = left.map_or("no master tells".to_owned(), |left| left.join("; "));
+                bail!(
+                    "not within {}: the queues are empty ({left})",
+                    self.args.timeout
+                );
+            }
+            self.work(ASK).await?;
+        }
     }
 
     /// Lets the load go on for a while.
@@ -213,6 +238,24 @@ impl Rounds<'_> {
     }
 }
 
+/// What the queues still hold, in words; one that nobody knows holds nothing.
+fn left(report: &Report, queues: &[String]) -> Vec<String> {
+    let of_load = |queue: &&Destination| queue.kind == "queue" && queues.contains(&queue.name);
+    let holds = |queue: &&Destination| queue.depth > 0 || queue.in_flight > 0;
+    let found = report.destinations.iter().filter(of_load).filter(holds);
+    found
+        .map(|queue| {
+            let Destination {
+                name,
+                depth,
+                in_flight,
+                ..
+            } = queue;
+            format!("{name}: depth {depth}, in flight {in_flight}")
+        })
+        .collect()
+}
+
 /// What the first node says that answers.
 async fn report(nodes: &[DrillNode], accept: impl Fn(&Report) -> bool) -> Option<Report> {
     for node in nodes {
@@ -271,5 +314,35 @@ async fn caught_up(nodes: &[DrillNode], limit: Duration) -> anyhow::Result<()> {
             );
         }
         sleep(ASK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use replicamq_proto::admin::v1::{DestinationStatus, StatusResponse};
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_in_a_queue_of_the_drill_is_told() {
+        let queue = |name: &str, depth, in_flight| DestinationStatus {
+            kind: "queue".to_owned(),
+            name: name.to_owned(),
+            depth,
+            in_flight,
+            ..DestinationStatus::default()
+        };
+        let report = Report::from(StatusResponse {
+            destinations: vec![
+                queue("drill-1", 0, 0),
+                queue("drill-2", 3, 1),
+                queue("other", 7, 0),
+            ],
+            ..StatusResponse::default()
+        });
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let queues = names(&["drill-1", "drill-2", "drill-3"]);
+        assert_eq!(left(&report, &queues), ["drill-2: depth 3, in flight 1"]);
+        assert!(left(&report, &names(&["drill-1"])).is_empty());
     }
 }

@@ -24,9 +24,11 @@ pub(super) struct Row {
     pub(super) duplicated: u64,
     pub(super) redelivered: u64,
     pub(super) reordered: u64,
+    /// Received, and never sent.
+    pub(super) unknown: u64,
 }
 
-const HEADINGS: [(&str, usize); 12] = [
+const HEADINGS: [(&str, usize); 13] = [
     ("ROUND", 5),
     ("MASTER", 24),
     ("EPOCH", 5),
@@ -39,10 +41,11 @@ const HEADINGS: [(&str, usize); 12] = [
     ("DUPLICATED", 10),
     ("REDELIVERED", 11),
     ("REORDERED", 9),
+    ("UNKNOWN", 7),
 ];
 
 /// Rows come one by one, so that the widths are fixed.
-fn line(cells: &[String; 12]) -> String {
+fn line(cells: &[String; 13]) -> String {
     let padded = cells
         .iter()
         .zip(HEADINGS)
@@ -69,6 +72,7 @@ impl Row {
             self.duplicated.to_string(),
             self.redelivered.to_string(),
             self.reordered.to_string(),
+            self.unknown.to_string(),
         ])
     }
 }
@@ -151,13 +155,14 @@ impl Summary {
             time("signal to first delivery", self.delivered_ms),
             time("start to caught up", self.caught_up_ms),
             format!(
-                "sent {}, acknowledged {}, received {}; lost {}, duplicated {}, reordered {}; redelivered {}",
+                "sent {}, acknowledged {}, received {}; lost {}, duplicated {}, reordered {}, unknown {}; redelivered {}",
                 self.sent,
                 self.acknowledged,
                 self.received,
                 self.lost,
                 self.duplicated,
                 self.reordered,
+                self.unknown,
                 self.redelivered
             ),
         ]
@@ -195,16 +200,22 @@ mod tests {
             duplicated: 0,
             redelivered: 12,
             reordered: 0,
+            unknown: 3,
         };
         assert_eq!(row.line().chars().count(), heading().chars().count());
+        assert!(row.line().ends_with("      3"), "{}", row.line());
         let summary = Summary::of(
             &[row],
             Counts {
                 missing: 2,
+                unknown: 3,
                 ..Counts::default()
             },
         );
         assert_eq!(summary.lost, 2);
+        let last = summary.lines().pop().unwrap();
+        assert!(last.contains("lost 2"), "{last}");
+        assert!(last.contains("unknown 3"), "{last}");
         assert!(
             summary.lines()[1].contains("p50   412 ms"),
             "{:?}",
