@@ -2,6 +2,7 @@
 //!
 //! The binary is `REPLICAMQ_BIN`, or what cargo built beside these tests.
 
+mod commands;
 mod disk;
 mod input;
 mod intruders;

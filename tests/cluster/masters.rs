@@ -1,7 +1,7 @@
 //! The master goes away, stands still, or is asked to leave.
 
 use replicamq_harness::cluster::{Cluster, accepts, member, status};
-use replicamq_harness::load::Load;
+use replicamq_harness::load::{self, Load};
 use replicamq_harness::stomp::Client;
 use replicamq_harness::wait::{self, Since};
 use std::io::ErrorKind;
@@ -124,6 +124,36 @@ fn a_master_that_is_asked_to_leave_hands_over_quickly() {
     cluster.nodes[master].says("stopping: SIGTERM");
     cluster.start_all();
     load.nothing_is_lost();
+}
+
+#[test]
+fn a_master_that_is_asked_to_leave_keeps_what_nobody_waited_for() {
+    const COUNT: usize = 20;
+    // Little happens on this master, so that little gives it an occasion.
+    let slow = "heartbeat = \"300ms\"\nlease = \"1s\"\nsuspicion = \"2s\"";
+    let mut cluster = Cluster::start_with(slow);
+    let master = cluster.master();
+    let mut client = Client::connect(cluster.nodes[master].stomp).unwrap();
+    for number in 0..COUNT {
+        client
+            .send("/queue/last-words", &number.to_string())
+            .unwrap();
+    }
+    let heard = [("id", "1"), ("destination", "/topic/heard")];
+    client.write("SUBSCRIBE", &heard, "");
+    client.subscribe("/queue/last-words").unwrap();
+    let taken: Vec<_> = (0..COUNT).map(|_| client.read().unwrap()).collect();
+    for message in &taken {
+        client.acknowledge_later(message);
+        client.write("SEND", &[("destination", "/topic/heard")], "");
+        client.flush().unwrap();
+        // What comes back at once has been heard behind the acknowledgement.
+        assert_eq!(client.read().unwrap().header("subscription"), "1");
+    }
+    let ended = cluster.nodes[master].terminate();
+    assert!(ended.success(), "{ended}");
+    let left = load::take_all(&cluster.addresses(), "/queue/last-words");
+    assert!(left.is_empty(), "{} came again", left.len());
 }
 
 #[test]
