@@ -372,7 +372,3 @@ impl Node {
         Effect::Load(request)
     }
 }
-
-#[cfg(test)]
-#[path = "node_test.rs"]
-mod tests;

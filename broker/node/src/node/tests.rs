@@ -1,5 +1,7 @@
 //! A node that became master of three, and what it does when time has passed unseen.
 
+mod alone;
+
 use replicamq_core::{Command, ConnectionId, Receipt};
 use replicamq_quorum::{
     Appended, AskAnswer, EpochRecord, Event as QuorumEvent, Hello, Keeper, Limits, Member, Message,

@@ -7,12 +7,21 @@
 struct Fate {
     /// Its receipt has come.
     confirmed: bool,
-    /// It has arrived.
-    delivered: bool,
-    /// The acknowledgement of its delivery was confirmed.
-    consumed: bool,
-    /// Its delivery ended without an acknowledgement, so that there has to be another.
-    owed: bool,
+    arrival: Arrival,
+}
+
+/// What became of its latest delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Arrival {
+    /// There was none.
+    #[default]
+    None,
+    /// It is with the consumer.
+    Here,
+    /// Its connection went without an acknowledgement: there has to be another one.
+    Owed,
+    /// Its acknowledgement was confirmed: there must not be another one.
+    Consumed,
 }
 
 /// One producer, one queue, one consumer.
@@ -90,10 +99,12 @@ impl Ledger {
     /// It has arrived.
     pub(super) fn deliver(&mut self, lane: usize, sequence: u64, redelivered: bool) {
         let fate = self.fate(lane, sequence);
-        let (again, consumed) = (fate.delivered, fate.consumed);
-        fate.delivered = true;
-        fate.owed = false;
-        if !again {
+        let before = fate.arrival;
+        let consumed = before == Arrival::Consumed;
+        if !consumed {
+            fate.arrival = Arrival::Here;
+        }
+        if before == Arrival::None {
             let latest = &mut self.lanes[lane].latest;
             if latest.is_some_and(|latest| sequence < latest) {
                 self.reordered += 1;
@@ -108,13 +119,16 @@ impl Ledger {
 
     /// The acknowledgement of its delivery was confirmed: it must not come back.
     pub(super) fn consume(&mut self, lane: usize, sequence: u64) {
-        self.fate(lane, sequence).consumed = true;
+        self.fate(lane, sequence).arrival = Arrival::Consumed;
     }
 
     /// The connection that it came on is gone, and nothing was said of it before: it must
     /// come back.
     pub(super) fn return_unacknowledged(&mut self, lane: usize, sequence: u64) {
-        self.fate(lane, sequence).owed = true;
+        let fate = self.fate(lane, sequence);
+        if fate.arrival != Arrival::Consumed {
+            fate.arrival = Arrival::Owed;
+        }
     }
 
     fn fate(&mut self, lane: usize, sequence: u64) -> &mut Fate {
@@ -133,8 +147,12 @@ impl Ledger {
         for fate in self.lanes.iter().flat_map(|lane| &lane.fates) {
             counts.sent += 1;
             counts.confirmed += u64::from(fate.confirmed);
-            counts.delivered += u64::from(fate.delivered);
-            counts.missing += u64::from(fate.owed || fate.confirmed && !fate.delivered);
+            counts.delivered += u64::from(fate.arrival != Arrival::None);
+            counts.missing += u64::from(match fate.arrival {
+                Arrival::None => fate.confirmed,
+                Arrival::Owed => true,
+                Arrival::Here | Arrival::Consumed => false,
+            });
         }
         counts
     }

@@ -10,7 +10,7 @@ use replicamq_quorum::{
     Position, SyncMode,
 };
 
-use super::*;
+use super::super::*;
 
 const CLIENT: ConnectionId = ConnectionId(1);
 
@@ -47,13 +47,14 @@ impl Alone {
             deliveries: VecDeque::new(),
         };
         let member = Member {
-            node: name,
+            node: name.clone(),
             rank: 0,
             weight: 1,
             durable: Position::default(),
         };
         alone.step(Event::Quorum(QuorumEvent::Keeper(Keeper {
             members: vec![member],
+            voters: [name].into(),
             epoch: EpochRecord::default(),
         })));
         alone.answer_all();
