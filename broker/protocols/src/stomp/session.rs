@@ -373,6 +373,7 @@ impl Session {
             .end_with_body(fault.to_string().as_bytes());
         self.fault = Some(fault);
         self.phase = Phase::Closing;
+        self.large_since_ms = None;
     }
 
     /// When [`Session::tick`] has something to do. It changes with every other
