@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::Duration;
 
 use replicamq_harness::cluster::{Cluster, accepts, local_status, member, shared_zookeeper};
 use replicamq_harness::load::{self, Load};
 use replicamq_harness::stomp::{Client, Frame};
 use replicamq_harness::wait::{self, Since};
+use serde_json::Value;
 
 #[test]
 fn a_replica_that_was_away_catches_up_from_the_log() {
@@ -125,6 +127,56 @@ fn a_wiped_replica_is_refilled_and_only_then_counts() {
 }
 
 #[test]
+fn an_older_copy_of_a_directory_does_not_count_before_it_is_refilled() {
+    let mut cluster = Cluster::start();
+    let load = Load::start(&cluster.addresses(), "/queue/older-copy");
+    load.goes_on(100);
+    let [restored, other] = cluster.replicas();
+    let master = cluster.master();
+    cluster.nodes[restored].terminate();
+    let directory = cluster.nodes[restored].directory.clone();
+    let backup = directory.with_extension("backup");
+    copy(&directory, &backup);
+
+    // Two nodes hold the newest messages, and one of them goes back to what it was.
+    cluster.nodes[restored].start(&[]);
+    cluster.complete();
+    cluster.nodes[other].kill();
+    load.goes_on(300);
+    let committed = local_status(cluster.nodes[restored].admin).unwrap();
+    let committed =
+        member(&committed, &cluster.nodes[restored].name).unwrap()["committed"].as_u64();
+    wait::until("ZooKeeper is told what the node holds", || {
+        let (_, said) = cluster.nodes[restored].operate(&["nodes", "--json"]);
+        let said: Value = serde_json::from_str(&said).ok()?;
+        let mut nodes = said["nodes"].as_array()?.iter();
+        let place = nodes.find(|one| one["node"] == *cluster.nodes[restored].name)?;
+        (place["held"]["sequence"].as_u64() >= committed).then_some(())
+    });
+    cluster.nodes[restored].kill();
+    cluster.nodes[master].kill();
+    fs::remove_dir_all(&directory).unwrap();
+    copy(&backup, &directory);
+    cluster.nodes[restored].start(&[]);
+    cluster.nodes[other].start(&[]);
+    cluster.nodes[restored].says("this directory is an older copy of itself");
+    // An election among these two would lose what the third one has.
+    let led = wait::within(Duration::from_secs(4), || {
+        cluster.addresses().into_iter().find(|one| accepts(*one))
+    });
+    assert_eq!(led, None, "a node that forgot voted");
+    cluster.nodes[master].start(&[]);
+    load.goes_on(100);
+    cluster.complete();
+    cluster.nodes[restored].says("this node counts as a voter");
+    let master = cluster.master();
+    cluster.nodes[master].kill();
+    load.goes_on(200);
+    cluster.start_all();
+    load.nothing_is_lost();
+}
+
+#[test]
 fn a_replica_whose_master_dies_in_mid_checkpoint_votes_and_takes_another() {
     const BALLAST: usize = 30;
     let short_log = "log_segment_bytes = \"1MiB\"\nlog_retention_bytes = \"1MiB\"";
@@ -208,4 +260,20 @@ fn what_only_a_dead_master_had_is_cut_when_it_returns() {
     let found = load::take_all(&cluster.addresses(), queue);
     let found: Vec<String> = found.iter().map(Frame::text).collect();
     assert_eq!(found, ["kept", "of the next epoch"]);
+}
+
+/// A directory with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (source, target) = {
+            let entry = entry.unwrap();
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if source.is_dir() {
+            copy(&source, &target);
+        } else {
+            fs::copy(&source, &target).unwrap();
+        }
+    }
 }

@@ -205,6 +205,52 @@ async fn a_wiped_or_replaced_directory_is_recognised_until_it_is_filled() {
 }
 
 #[tokio::test]
+async fn an_older_copy_of_a_directory_is_recognised_until_it_is_filled() {
+    let zookeeper = ZooKeeper::start().unwrap();
+    let client = client(&zookeeper.address).await;
+    let start = |sequence: u64| {
+        let mut config = config(&zookeeper.address, "a");
+        config.log_end = Position::new(1, sequence);
+        Node::start(config)
+    };
+    let held = async |sequence: u64| {
+        let path = "/replicamq/test/nodes/a";
+        while json(&client, path).await["held"]["sequence"] != sequence {
+            tokio::task::yield_now().await;
+        }
+    };
+    let mut node = start(0);
+    node.joined().await;
+    let version = node.keeper(|_| true).await.epoch.version;
+    node.membership.claim(Epoch(1), version);
+    node.claimed().await;
+    let at = |sequence| Position::new(1, sequence);
+    node.membership.advertise("replica", at(20), at(10));
+    held(10).await;
+    // Just started again, a node does not know yet how much of its log is committed.
+    node.membership.advertise("electing", at(20), at(3));
+    node.membership.advertise("replica", at(20), at(3));
+    node.membership.stop().await;
+
+    let older = Standing::Outdated { held: at(10) };
+    for (end, standing) in [(20, Standing::Known), (10, Standing::Known), (9, older)] {
+        let mut node = start(end);
+        assert_eq!(node.joined().await.1, standing, "log ends at {end}");
+        node.keeper(|_| true).await;
+        node.membership.advertise("replica", at(end), at(5));
+        node.membership.stop().await;
+    }
+    // Filled, it counts, with what it has then.
+    let mut node = start(9);
+    assert_eq!(node.joined().await.1, older);
+    node.membership.advertise("replica", at(30), at(30));
+    node.membership.confirm_filled();
+    held(30).await;
+    node.membership.stop().await;
+    assert_eq!(start(30).joined().await.1, Standing::Known);
+}
+
+#[tokio::test]
 async fn what_does_not_fit_is_refused_with_the_cure() {
     let zookeeper = ZooKeeper::start().unwrap();
     let mut first = Node::start(config(&zookeeper.address, "a"));
@@ -278,7 +324,8 @@ async fn what_a_node_advertises_reaches_the_others() {
     );
     a.joined().await;
     b.keeper(|keeper| keeper.members.len() == 2).await;
-    a.membership.advertise("replica", Position::new(1, 10));
+    a.membership
+        .advertise("replica", Position::new(1, 10), Position::new(1, 10));
     let position = |keeper: &replicamq_quorum::Keeper| {
         keeper
             .members
@@ -291,7 +338,7 @@ async fn what_a_node_advertises_reaches_the_others() {
     // The newest of many is what is told, and the last is never lost.
     for sequence in 11..=500 {
         a.membership
-            .advertise("replica", Position::new(1, sequence));
+            .advertise("replica", Position::new(1, sequence), Position::default());
         tokio::task::yield_now().await;
     }
     b.keeper(|keeper| position(keeper) == Some(Position::new(1, 500)))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use replicamq_cluster::{
     Membership, MembershipConfig, MembershipEvent, RefusedMembership, Standing,
 };
-use replicamq_quorum::{Keeper, NodeId};
+use replicamq_quorum::{Keeper, NodeId, Position};
 use tokio::sync::mpsc;
 use zookeeper_client as zk;
 
@@ -28,6 +28,7 @@ pub(crate) fn config(address: &str, node: &str) -> MembershipConfig {
         incarnation: format!("{:x}", rand::random::<u64>()),
         predecessors: Vec::new(),
         store: format!("store-of-{node}"),
+        log_end: Position::default(),
         cluster: None,
         weight: 1,
         replication_address: format!("{node}:61619"),

@@ -66,7 +66,8 @@ Examples:
   replicamq cluster nodes --config /etc/replicamq/node.toml
   replicamq cluster nodes --zk-address zk1:2181 --json
 
-FILLED says whether the node holds what it acknowledged; one that does not is filled by the master before it counts.")]
+FILLED says whether the node holds what it acknowledged; one that does not is filled by the master before it counts.
+HELD is what it last told ZooKeeper to hold for good, as epoch/sequence: a directory that ends before it is an older copy.")]
 struct NodesArgs {
     #[command(flatten)]
     keeper: KeeperArgs,
@@ -161,7 +162,7 @@ async fn nodes(args: &NodesArgs) -> anyhow::Result<()> {
     ];
     let rows: Vec<Vec<String>> = view.places.iter().map(row).collect();
     lines.extend(terminal::table(
-        &["NODE", "STATE", "FILLED", "REPLICATION"],
+        &["NODE", "STATE", "FILLED", "HELD", "REPLICATION"],
         &rows,
     ));
     let free = view.replicas.saturating_sub(view.places.len());
@@ -178,7 +179,10 @@ fn row(place: &Place) -> Vec<String> {
         "" => "has not come yet",
         address => address,
     };
-    [place.node.as_str(), state, filled, address]
+    let held = place
+        .held
+        .map_or_else(|| "-".to_owned(), |held| held.to_string());
+    [place.node.as_str(), state, filled, &held, address]
         .map(str::to_owned)
         .to_vec()
 }
@@ -190,6 +194,10 @@ fn json(view: &ClusterView) -> serde_json::Value {
             "alive": place.role.is_some(),
             "role": place.role,
             "filled": place.filled,
+            "held": place.held.map(|held| serde_json::json!({
+                "epoch": held.epoch.0,
+                "sequence": held.sequence.0,
+            })),
             "replication_address": place.replication_address,
         })
     };

@@ -45,6 +45,8 @@ pub struct MembershipConfig {
     pub predecessors: Vec<String>,
     /// The id of this data directory: another directory is another store.
     pub store: String,
+    /// Where the log in this directory ends.
+    pub log_end: Position,
     /// The cluster that the data directory belongs to, if it belongs to one.
     pub cluster: Option<String>,
     /// The operator's preference.
@@ -92,6 +94,12 @@ pub enum Standing {
     /// that `ZooKeeper` had lost: what it once acknowledged may not be here, and it must be
     /// filled before it votes.
     Unfilled,
+    /// Known with this store, of which this is an older copy: it once held what it says
+    /// here, and must be filled before it votes.
+    Outdated {
+        /// How far its log is known to have reached.
+        held: Position,
+    },
 }
 
 /// A live node, as its own znode tells.
@@ -221,6 +229,7 @@ pub enum RefusedMembership {
 struct Advert {
     role: String,
     durable: Position,
+    held: Position,
 }
 
 /// The membership of this node. Dropping it closes the session.
@@ -241,6 +250,7 @@ impl Membership {
         let (advert, adverts) = watch::channel(Advert {
             role: "electing".to_owned(),
             durable: Position::default(),
+            held: Position::default(),
         });
         let (filled, is_filled) = watch::channel(false);
         let (stop, stopped) = oneshot::channel();
@@ -268,13 +278,16 @@ impl Membership {
     }
 
     /// Tells the others how we are; at most once a second, and at once when the role changes.
-    pub fn advertise(&self, role: &str, durable: Position) {
+    /// What it says to hold for good is remembered beyond its life: a directory that holds
+    /// less when it comes back is an older copy of it.
+    pub fn advertise(&self, role: &str, durable: Position, held: Position) {
         self.advert.send_if_modified(|advert| {
-            let changed = advert.role != role || advert.durable != durable;
+            let changed = advert.role != role || advert.durable != durable || advert.held != held;
             if advert.role != role {
                 role.clone_into(&mut advert.role);
             }
             advert.durable = durable;
+            advert.held = held;
             changed
         });
     }

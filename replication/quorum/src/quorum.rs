@@ -214,6 +214,14 @@ impl Quorum {
         )
     }
 
+    /// The last entry that is both synced here and known to be committed: whatever
+    /// happens, this node's log will reach at least so far.
+    #[must_use]
+    pub fn held(&self) -> Position {
+        let committed = self.log.position(self.log.committed);
+        committed.min(self.log.durable)
+    }
+
     /// Whether the store may be built upon.
     #[must_use]
     pub fn is_filled(&self) -> bool {

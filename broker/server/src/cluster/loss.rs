@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use clap::Args;
 use replicamq_cluster::Operator;
-use replicamq_quorum::{NodeId, majority};
+use replicamq_quorum::{NodeId, Position, majority};
 use replicamq_store::{Opened, Options, Store};
 
 use super::{access, print};
@@ -62,7 +62,20 @@ pub(super) async fn accept_loss(args: &AcceptLossArgs) -> anyhow::Result<()> {
     // Nothing is asked of the store that it could report.
     let opened = Store::open(options, Arc::new(drop))?;
     print(&report(&opened, directory, &node))?;
-    if !(opened.recovered.unfilled || opened.recovered.filling) {
+    let operator = match &config.cluster {
+        Some(cluster) => Some(Operator::connect(access(cluster)).await?),
+        None => None,
+    };
+    let outdated = match &operator {
+        Some(operator) => outdated(operator, &node, &opened).await?,
+        None => None,
+    };
+    if let Some(held) = outdated {
+        print(&[format!(
+            "  older copy   this node once held entries up to {held}"
+        )])?;
+    }
+    if !(opened.recovered.unfilled || opened.recovered.filling || outdated.is_some()) {
         return print(&[format!(
             "{node} counts: it misses nothing that it knows of. Nothing to accept."
         )]);
@@ -79,21 +92,29 @@ pub(super) async fn accept_loss(args: &AcceptLossArgs) -> anyhow::Result<()> {
     let mut said = vec![format!(
         "Accepted: {node} counts from its next start, with what it holds."
     )];
-    match &config.cluster {
-        None => fill()?,
-        Some(cluster) => {
-            let operator = Operator::connect(access(cluster)).await?;
-            fill()?;
-            let store = opened.store.identity().store;
-            operator.adopt(&node, &store).await?;
-            said.push(format!(
-                "{} of {} nodes must count before a master can be elected.",
-                majority(cluster.replicas as usize),
-                cluster.replicas
-            ));
-        }
+    fill()?;
+    if let (Some(operator), Some(cluster)) = (operator, &config.cluster) {
+        let store = opened.store.identity().store;
+        operator.adopt(&node, &store).await?;
+        said.push(format!(
+            "{} of {} nodes must count before a master can be elected.",
+            majority(cluster.replicas as usize),
+            cluster.replicas
+        ));
     }
     print(&said)
+}
+
+/// What ZooKeeper knows this very store to have held, if that is more than it holds.
+async fn outdated(
+    operator: &Operator,
+    node: &NodeId,
+    opened: &Opened,
+) -> anyhow::Result<Option<Position>> {
+    let view = operator.view().await?;
+    let place = view.places.into_iter().find(|place| place.node == *node);
+    let held = place.and_then(|place| place.held);
+    Ok(held.filter(|held| *held > opened.recovered.last))
 }
 
 fn report(opened: &Opened, directory: &Path, node: &NodeId) -> Vec<String> {

@@ -157,9 +157,14 @@ impl Engine {
 
     fn on_tick(&mut self) {
         self.on_quorum(QuorumEvent::Tick);
-        let role = self.role_name();
+        self.advertise();
+    }
+
+    fn advertise(&self) {
+        let quorum = self.node.quorum();
+        let (_, durable, ..) = quorum.positions();
         self.network
-            .advertise(role, self.node.quorum().positions().1);
+            .advertise(self.role_name(), durable, quorum.held());
     }
 
     fn on_quorum(&mut self, event: QuorumEvent) {
@@ -385,8 +390,7 @@ impl Engine {
         tracing::info!("role: {text}");
         systemd::status(&text);
         self.board.role(role);
-        self.network
-            .advertise(self.role_name(), self.node.quorum().positions().1);
+        self.advertise();
     }
 
     fn role_name(&self) -> &'static str {

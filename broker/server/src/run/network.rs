@@ -122,9 +122,9 @@ impl Network {
         }
     }
 
-    pub(crate) fn advertise(&self, role: &str, durable: Position) {
+    pub(crate) fn advertise(&self, role: &str, durable: Position, held: Position) {
         if let Self::Cluster(cluster) = self {
-            cluster.membership.advertise(role, durable);
+            cluster.membership.advertise(role, durable, held);
         }
     }
 

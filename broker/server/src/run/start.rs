@@ -227,7 +227,15 @@ impl Process {
                 store.mark_unfilled()?;
                 recovered.unfilled = true;
             }
-            Standing::New | Standing::Known | Standing::Unfilled => {}
+            Standing::Outdated { held } if !recovered.filling && !recovered.unfilled => {
+                tracing::error!(
+                    "this directory is an older copy of itself: its log ends at {}, but it held {held}; was a backup put back? It will be filled by the master before it votes. Never restore one node of a cluster: start it with an empty directory",
+                    recovered.last
+                );
+                store.mark_unfilled()?;
+                recovered.unfilled = true;
+            }
+            Standing::New | Standing::Known | Standing::Unfilled | Standing::Outdated { .. } => {}
         }
         let bind = resolve(&cluster.replication.bind).await?;
         let config = LinkConfig {
@@ -257,7 +265,12 @@ impl Process {
         )))))
     }
 
-    fn membership_config(&self, cluster: &Cluster, store: &Store) -> MembershipConfig {
+    fn membership_config(
+        &self,
+        cluster: &Cluster,
+        store: &Store,
+        log_end: Position,
+    ) -> MembershipConfig {
         let config = &self.config;
         let identity = store.identity();
         let authority = |listen: &Option<config::Listen>| {
@@ -276,6 +289,7 @@ impl Process {
             incarnation: self.incarnation.clone(),
             predecessors: store.predecessors().to_vec(),
             store: identity.store,
+            log_end,
             cluster: identity.cluster,
             weight: cluster.weight,
             replication_address: cluster.replication.advertised.authority(),

@@ -3,6 +3,7 @@
 //! Every step may be repeated: it is after each disconnection, because the
 //! answer to the last attempt may have been lost.
 
+use replicamq_quorum::Position;
 use tokio::time::Instant;
 use zookeeper_client as zk;
 
@@ -159,6 +160,7 @@ impl Runner {
             let voter = VoterNode {
                 store: fresh.then(|| self.config.store.clone()),
                 replication: self.config.replication_address.clone(),
+                held: None,
             };
             let mut writer = client.new_multi_writer();
             writer.add_set_data(&paths.nodes, &to_json(&places), Some(nodes.version))?;
@@ -181,7 +183,7 @@ impl Runner {
     /// Whether this store was part of the cluster, and is not known to lack what it held.
     fn brings_store(&self) -> bool {
         match &self.joined {
-            Some((_, Standing::Unfilled)) => self.is_filled(),
+            Some((_, Standing::Unfilled | Standing::Outdated { .. })) => self.is_filled(),
             Some((_, Standing::New | Standing::Known)) => true,
             None => self.config.cluster.is_some(),
         }
@@ -214,6 +216,11 @@ impl Runner {
         if voter.store.as_ref() != Some(&self.config.store) {
             return Ok(Some(Standing::Unfilled));
         }
+        let held = voter.held.map_or_else(Position::default, Position::from);
+        if let Some(outdated) = self.outdated(held) {
+            return Ok(Some(outdated));
+        }
+        self.held = self.held.max(held);
         let (client, path) = (session.client.clone(), session.paths.epoch.clone());
         let (data, _) = session.during(client.get_data(&path)).await?;
         let virgin = parse::<EpochNode>(&path, &data)?.epoch == 0;
@@ -222,6 +229,16 @@ impl Runner {
         } else {
             Standing::Known
         }))
+    }
+
+    /// Whether this directory once held more. Later in the life of a process it is this
+    /// process that wrote what is held.
+    fn outdated(&self, held: Position) -> Option<Standing> {
+        match &self.joined {
+            None if self.config.log_end < held => Some(Standing::Outdated { held }),
+            Some((_, outdated @ Standing::Outdated { .. })) => Some(*outdated),
+            Some(_) | None => None,
+        }
     }
 
     fn stranger(&self, session: &Session, mut voters: Vec<String>) -> RefusedMembership {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use replicamq_quorum::{Epoch, NodeId, majority};
+use replicamq_quorum::{Epoch, NodeId, Position, majority};
 use zookeeper_client as zk;
 
 use super::run::credentials;
@@ -117,6 +117,8 @@ pub struct Place {
     pub replication_address: String,
     /// Whether it holds what it acknowledged; if not, a master has to fill it.
     pub filled: bool,
+    /// What it held for good when it last told.
+    pub held: Option<Position>,
     /// What it says of itself, if it is alive.
     pub role: Option<String>,
 }
@@ -259,6 +261,7 @@ impl Operator {
                 node,
                 replication_address: voter.replication,
                 filled: voter.store.is_some(),
+                held: voter.held.map(Position::from),
                 role: role.map(|member| member.role.clone()),
             });
         }
@@ -282,6 +285,7 @@ impl Operator {
         let newcomer = VoterNode {
             store: None,
             replication: String::new(),
+            held: None,
         };
         let acls = access_list(self.access.password.as_deref());
         let options = zk::CreateMode::Persistent.with_acls(acls);
@@ -312,6 +316,7 @@ impl Operator {
         };
         let mut voter: VoterNode = parse(&path, &data)?;
         voter.store = Some(store.to_owned());
+        voter.held = None;
         let data = to_json(&voter);
         let written = self.client.set_data(&path, &data, Some(stat.version));
         self.during(written).await?;
@@ -335,6 +340,7 @@ mod tests {
             node: NodeId::new(name),
             replication_address: "127.0.0.1:61619".to_owned(),
             filled,
+            held: None,
             role: alive.then(|| "replica".to_owned()),
         }
     }

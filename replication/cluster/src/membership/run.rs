@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use replicamq_quorum::Epoch;
+use replicamq_quorum::{Epoch, Position};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use zookeeper_client as zk;
@@ -60,6 +60,8 @@ pub(super) struct Runner {
     pub(super) quiet: Quiet,
     /// What the last `Joined` said.
     pub(super) joined: Option<(String, Standing)>,
+    /// What `ZooKeeper` is told that this store holds for good; never less than before.
+    pub(super) held: Position,
     /// A claim without an answer yet.
     claiming: Option<(Epoch, i32)>,
     /// Whether the node was told that the connection is there.
@@ -98,6 +100,16 @@ impl Session {
     }
 }
 
+/// Replaces what lies in a znode of ours.
+async fn write(session: &mut Session, path: &str, data: &[u8]) -> Result<(), Broken> {
+    let client = session.client.clone();
+    match session.during(client.set_data(path, data, None)).await {
+        Ok(_) => Ok(()),
+        Err(Broken::Error(zk::Error::NoNode)) => Err(Broken::Rejoin),
+        Err(broken) => Err(broken),
+    }
+}
+
 impl Runner {
     /// Whether the node has said so.
     pub(super) fn is_filled(&self) -> bool {
@@ -115,6 +127,7 @@ impl Runner {
             commands,
             quiet: Quiet::default(),
             joined: None,
+            held: Position::default(),
             claiming: None,
             connected: false,
             member: None,
@@ -357,34 +370,36 @@ impl Runner {
             return Err(Broken::Rejoin);
         };
         let data = to_json(&MemberNode::new(&self.config, advert));
-        let client = session.client.clone();
-        match session.during(client.set_data(&member, &data, None)).await {
-            Ok(_) => Ok(()),
-            Err(Broken::Error(zk::Error::NoNode)) => Err(Broken::Rejoin),
-            Err(broken) => Err(broken),
+        write(session, &member, &data).await?;
+        if self.is_known() {
+            self.note_held(session, advert).await?;
         }
+        Ok(())
+    }
+
+    /// Whether the store that this node is known by is this one.
+    fn is_known(&self) -> bool {
+        matches!(self.joined, Some((_, Standing::New | Standing::Known)))
+    }
+
+    /// Should an older copy of this directory come back, it will be recognised by this.
+    async fn note_held(&mut self, session: &mut Session, advert: &Advert) -> Result<(), Broken> {
+        self.held = self.held.max(advert.held);
+        let voter = VoterNode {
+            store: Some(self.config.store.clone()),
+            replication: self.config.replication_address.clone(),
+            held: Some(self.held.into()),
+        };
+        let path = session.paths.node(&self.config.node);
+        write(session, &path, &to_json(&voter)).await
     }
 
     /// Once the store is filled, it is the one that this node is known by.
     async fn confirm(&mut self, session: &mut Session) -> Result<(), Broken> {
-        let known = matches!(self.joined, Some((_, Standing::New | Standing::Known)));
-        if !*self.commands.filled.borrow_and_update() || known {
+        if !*self.commands.filled.borrow_and_update() || self.is_known() {
             return Ok(());
         }
-        let voter = VoterNode {
-            store: Some(self.config.store.clone()),
-            replication: self.config.replication_address.clone(),
-        };
-        let client = session.client.clone();
-        let path = session.paths.node(&self.config.node);
-        match session
-            .during(client.set_data(&path, &to_json(&voter), None))
-            .await
-        {
-            Ok(_) => {}
-            Err(Broken::Error(zk::Error::NoNode)) => return Err(Broken::Rejoin),
-            Err(broken) => return Err(broken),
-        }
+        self.note_held(session, &self.advert()).await?;
         if let Some((_, standing)) = &mut self.joined {
             *standing = Standing::Known;
         }

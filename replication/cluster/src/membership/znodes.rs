@@ -114,6 +114,10 @@ pub(super) struct VoterNode {
     /// The data directory that holds what this node acknowledged; `None` until it is filled.
     pub(super) store: Option<String>,
     pub(super) replication: String,
+    /// What that directory held for good when the node last wrote it here: a log that
+    /// ends before it is an older copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) held: Option<Place>,
 }
 
 /// `members/member-`
@@ -121,7 +125,7 @@ pub(super) struct VoterNode {
 pub(super) struct MemberNode {
     pub(super) node: String,
     pub(super) role: String,
-    pub(super) durable: Durable,
+    pub(super) durable: Place,
     pub(super) weight: u32,
     pub(super) replication: String,
     #[serde(default)]
@@ -132,10 +136,26 @@ pub(super) struct MemberNode {
     pub(super) store: String,
 }
 
+/// A position in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Durable {
+pub(super) struct Place {
     pub(super) epoch: u64,
     pub(super) sequence: u64,
+}
+
+impl From<Position> for Place {
+    fn from(position: Position) -> Self {
+        Self {
+            epoch: position.epoch.0,
+            sequence: position.sequence.0,
+        }
+    }
+}
+
+impl From<Place> for Position {
+    fn from(place: Place) -> Self {
+        Self::new(place.epoch, place.sequence)
+    }
 }
 
 impl MemberNode {
@@ -143,10 +163,7 @@ impl MemberNode {
         Self {
             node: config.node.as_str().to_owned(),
             role: advert.role.clone(),
-            durable: Durable {
-                epoch: advert.durable.epoch.0,
-                sequence: advert.durable.sequence.0,
-            },
+            durable: advert.durable.into(),
             weight: config.weight,
             replication: config.replication_address.clone(),
             clients: config.client_addresses.clone(),
@@ -157,7 +174,7 @@ impl MemberNode {
     }
 
     pub(super) fn durable(&self) -> Position {
-        Position::new(self.durable.epoch, self.durable.sequence)
+        self.durable.into()
     }
 }
 
