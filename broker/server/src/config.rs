@@ -91,6 +91,10 @@ pub(crate) struct Limits {
     pub(crate) duplicate_window: u32,
     pub(crate) log_segment_bytes: u64,
     pub(crate) log_retention_bytes: u64,
+    /// Bytes a second for each; 0: as many as go.
+    pub(crate) snapshot_rate: u64,
+    /// Bytes a second; 0: nothing is scrubbed.
+    pub(crate) scrub_rate: u64,
 }
 
 /// A configuration with what a user should be told about it.

@@ -6,6 +6,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex};
 
 use replicamq_proto::replication::v1 as wire;
@@ -47,6 +48,8 @@ pub struct LinkConfig {
     pub bind: SocketAddr,
     /// The largest message from a master: an entry of the largest size and some slack.
     pub message_bytes_max: usize,
+    /// Bytes a second that one replica's snapshot may take; `None`: as many as go.
+    pub snapshot_rate: Option<NonZeroU64>,
 }
 
 impl std::fmt::Debug for LinkConfig {
@@ -58,6 +61,7 @@ impl std::fmt::Debug for LinkConfig {
             .field("token", &self.token.as_ref().map(|_| "set"))
             .field("bind", &self.bind)
             .field("message_bytes_max", &self.message_bytes_max)
+            .field("snapshot_rate", &self.snapshot_rate)
             .finish()
     }
 }
@@ -155,7 +159,7 @@ impl Links {
             quiet: Quiet::default(),
             state: Mutex::new(State::default()),
         });
-        let snapshots = SnapshotSender::new(checkpoints);
+        let snapshots = SnapshotSender::new(checkpoints, shared.config.snapshot_rate);
         let routes = routes.add_service(service(Arc::clone(&shared), snapshots));
         let (stop, stopped) = oneshot::channel();
         shared.spawn(serve(listener, routes, stopped));

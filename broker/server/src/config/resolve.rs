@@ -464,6 +464,8 @@ impl Resolver {
             duplicate_window: duplicates,
             log_segment_bytes: segment,
             log_retention_bytes: retention,
+            snapshot_rate: self.keys.snapshot_rate.get_or_insert(Bytes(64 << 20)).0,
+            scrub_rate: self.keys.scrub_rate.get_or_insert(Bytes(4 << 20)).0,
         })
     }
 

@@ -1,6 +1,7 @@
 //! Building a node up, and taking it down again.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -245,6 +246,7 @@ impl Process {
             token: self.token(),
             bind,
             message_bytes_max: MESSAGE_BYTES_MAX,
+            snapshot_rate: NonZeroU64::new(self.config.limits.snapshot_rate),
         };
         let outgoing = self.config.directory.join("outgoing");
         let checkpoints = checkpoints(Arc::clone(lent), outgoing.clone())

@@ -31,6 +31,7 @@ fn config(node: &str) -> LinkConfig {
         token: Some("secret".to_owned()),
         bind: "127.0.0.1:0".parse().unwrap(),
         message_bytes_max: 8 << 20,
+        snapshot_rate: None,
     }
 }
 

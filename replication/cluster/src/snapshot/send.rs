@@ -1,8 +1,10 @@
 //! The master's side: reads the files of a checkpoint, ahead of the network by
 //! a few chunks and never more.
 
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use replicamq_proto::replication::v1 as wire;
@@ -25,6 +27,8 @@ type Chunks = mpsc::Sender<Result<wire::SnapshotChunk, Status>>;
 /// Sends checkpoints, a few at a time.
 pub(crate) struct SnapshotSender {
     checkpoints: CheckpointSource,
+    /// Bytes a second for each, so that clients do not feel it.
+    rate: Option<NonZeroU64>,
     places: Arc<Semaphore>,
 }
 
@@ -43,10 +47,11 @@ enum Stopped {
 }
 
 impl SnapshotSender {
-    pub(crate) fn new(checkpoints: CheckpointSource) -> Self {
+    pub(crate) fn new(checkpoints: CheckpointSource, rate: Option<NonZeroU64>) -> Self {
         let places = Arc::new(Semaphore::new(SNAPSHOTS_MAX));
         Self {
             checkpoints,
+            rate,
             places,
         }
     }
@@ -82,8 +87,9 @@ impl SnapshotSender {
             files: list(&checkpoint.directory).await.map_err(unreadable)?,
         };
         let (chunks, stream) = mpsc::channel(CHUNKS_AHEAD_MAX);
+        let rate = self.rate;
         shared.spawn(async move {
-            match send(&checkpoint.directory, &manifest, &to, &chunks).await {
+            match send(&checkpoint.directory, &manifest, &to, &chunks, rate).await {
                 Ok(()) => tracing::info!(%to, bytes = manifest.bytes(), "snapshot sent"),
                 Err(Stopped::Receiver) => {
                     tracing::warn!(%to, "the receiver of a snapshot went away, or takes nothing any more");
@@ -134,6 +140,7 @@ async fn send(
     manifest: &SnapshotManifest,
     to: &NodeId,
     chunks: &Chunks,
+    rate: Option<NonZeroU64>,
 ) -> Result<(), Stopped> {
     let total = manifest.bytes();
     tracing::info!(%to, files = manifest.files.len(), bytes = total, "sending a snapshot");
@@ -142,7 +149,8 @@ async fn send(
         ..wire::SnapshotChunk::default()
     };
     give(chunks, first).await?;
-    let (mut sent, mut said) = (0, Instant::now());
+    let began = Instant::now();
+    let (mut sent, mut said) = (0, began);
     for (number, file) in (0..).zip(&manifest.files) {
         let failed = |error: std::io::Error| Stopped::Files(format!("{}: {error}", file.name));
         let mut reader = File::open(directory.join(&file.name))
@@ -164,6 +172,9 @@ async fn send(
             give(chunks, chunk).await?;
             offset += read;
             sent += read;
+            if let Some(rate) = rate {
+                tokio::time::sleep_until(began + time_for(sent, rate)).await;
+            }
             if said.elapsed() >= PROGRESS_EVERY {
                 said = Instant::now();
                 tracing::info!(%to, sent, total, "sending a snapshot");
@@ -171,6 +182,12 @@ async fn send(
         }
     }
     Ok(())
+}
+
+/// How long so many bytes take at this rate.
+fn time_for(bytes: u64, rate: NonZeroU64) -> Duration {
+    let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate.get());
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 /// A whole chunk, or what is left of the file.

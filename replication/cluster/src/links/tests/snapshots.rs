@@ -79,6 +79,25 @@ async fn a_snapshot_arrives_whole() {
 }
 
 #[tokio::test]
+async fn a_snapshot_is_no_faster_than_its_rate() {
+    const RATE: u64 = 8 << 20;
+    let (_directory, source, _pin) = checkpoint(&files());
+    let slow = LinkConfig {
+        snapshot_rate: NonZeroU64::new(RATE),
+        ..config("a")
+    };
+    let (a, b) = (Node::with(slow, source), Node::start(config("b")));
+    a.knows(&[("b", b.links.address())]);
+    b.knows(&[("a", a.links.address())]);
+    let staging = tempfile::tempdir().unwrap();
+    let began = Instant::now();
+    let fetched = b.links.snapshots();
+    let manifest = fetched.fetch(&a.id, Epoch(3), staging.path()).await;
+    let least = Duration::from_secs(1) * u32::try_from(manifest.unwrap().bytes()).unwrap();
+    assert!(began.elapsed() >= least / u32::try_from(RATE).unwrap());
+}
+
+#[tokio::test]
 async fn a_snapshot_with_a_flipped_bit_is_refused() {
     let (_directory, source, _pin) = checkpoint(&files());
     let (a, b) = (Node::with(config("a"), source), Node::start(config("b")));
