@@ -122,6 +122,13 @@ fn a_master_that_is_asked_to_leave_hands_over_quickly() {
     let took = since.elapsed();
     assert!(took < Duration::from_secs(2), "{took:?}");
     cluster.nodes[master].says("stopping: SIGTERM");
+    let successors = (0..3).filter(|node| *node != master);
+    let handed = |node: usize| {
+        cluster.nodes[node]
+            .log()
+            .contains("hands the mastership over")
+    };
+    assert_eq!(successors.filter(|node| handed(*node)).count(), 1);
     cluster.start_all();
     load.nothing_is_lost();
 }

@@ -62,6 +62,57 @@ fn a_dead_node_is_replaced_and_its_successor_counts() {
 }
 
 #[test]
+fn the_mastership_goes_to_whom_the_operator_names() {
+    let mut cluster = Cluster::start();
+    let load = Load::start(&cluster.addresses(), "/queue/transferred");
+    load.goes_on(100);
+    let before = cluster.master();
+    let epoch = cluster.epoch();
+    let [to, other] = cluster.replicas();
+    let name = cluster.nodes[to].name.clone();
+    let transfer = |node: &Node, words: &[&str]| node.operate(&[&["transfer"], words].concat());
+
+    // Any node may be asked: a replica passes it on.
+    let (done, said) = transfer(&cluster.nodes[other], &[&name, "--dry-run"]);
+    assert!(
+        done && said.contains(&format!("would hand over to {name}")),
+        "{said}"
+    );
+    assert_eq!((cluster.master(), cluster.epoch()), (before, epoch));
+
+    for asked in [other, to] {
+        let (to, words): (usize, &[&str]) = match asked {
+            asked if asked == other => (to, &[&name]),
+            _ => (cluster.replicas()[0], &[]),
+        };
+        let (done, said) = transfer(&cluster.nodes[asked], words);
+        assert!(done && said.contains("is master in epoch"), "{said}");
+        if !words.is_empty() {
+            assert_eq!(cluster.master(), to, "{said}");
+        }
+        load.goes_on(100);
+        cluster.complete();
+    }
+
+    let master = cluster.master();
+    let own = cluster.nodes[master].name.clone();
+    let (done, said) = transfer(&cluster.nodes[other], &[&own]);
+    assert!(!done && said.contains("is master already"), "{said}");
+    let [dead, _] = cluster.replicas();
+    let gone = cluster.nodes[dead].name.clone();
+    cluster.nodes[dead].kill();
+    load.goes_on(100);
+    let (done, said) = transfer(&cluster.nodes[master], &[&gone]);
+    assert!(
+        !done && said.contains("does not follow this master"),
+        "{said}"
+    );
+    load.goes_on(100);
+    cluster.start_all();
+    load.nothing_is_lost();
+}
+
+#[test]
 fn when_every_copy_is_damaged_nobody_leads_until_the_loss_is_accepted() {
     let mut cluster = Cluster::start();
     let queue = "/queue/all-damaged";

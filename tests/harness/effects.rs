@@ -86,6 +86,7 @@ impl World {
             Message::Entries(_)
             | Message::Truncate { .. }
             | Message::TakeSnapshot { .. }
+            | Message::Lead { .. }
             | Message::Refused { .. } => self.send_down(from, to, message),
         }
     }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use replicamq_core::{Broker, Command, ConnectionId, DestinationStatus, LoadRequest};
-use replicamq_quorum::{Epoch, Quorum, Recovered, Role, Sequence};
+use replicamq_quorum::{Epoch, NodeId, Quorum, Recovered, Role, Sequence, TransferError};
 
 use crate::boot::{Boot, Step};
 use crate::event::{Effect, Event, Now};
@@ -152,6 +152,21 @@ impl Node {
     /// Ends the last turn: there will be no later batch to ride with.
     pub fn seal_last(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.propose(now, effects);
+    }
+
+    /// Stores what is left, and begins to hand the mastership over; to whom. No commands are
+    /// taken meanwhile.
+    pub fn transfer(
+        &mut self,
+        to: Option<&NodeId>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<NodeId, TransferError> {
+        self.propose(now, effects);
+        let begun = self.quorum.transfer(to, &mut self.quorum_effects);
+        self.quorum_moved(now, effects);
+        self.pass_on(effects);
+        begun
     }
 
     /// Whether a master has proposed what is not committed yet.

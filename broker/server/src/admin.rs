@@ -15,7 +15,7 @@ use replicamq_quorum::{NodeId, Role};
 use replicamq_store::Sizes;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::{Endpoint, Server};
+use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
 
 use crate::config::Secret;
@@ -31,7 +31,24 @@ const MASTER_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// A question for the node loop.
-pub(crate) type Asked = oneshot::Sender<Answer>;
+#[derive(Debug)]
+pub(crate) enum Asked {
+    Status(oneshot::Sender<Answer>),
+    Transfer {
+        to: Option<NodeId>,
+        dry_run: bool,
+        answer: oneshot::Sender<Handover>,
+    },
+}
+
+/// What came of the wish that another node leads.
+#[derive(Debug)]
+pub(crate) enum Handover {
+    Begun(wire::TransferResponse),
+    Refused(String),
+    /// Another node is master; its admin connector.
+    Elsewhere(String),
+}
 
 /// What the node loop knows.
 #[derive(Debug)]
@@ -131,7 +148,13 @@ impl Board {
             last_election_reason: self.last_election_reason.clone(),
             incomplete: String::new(),
         };
-        let master = match &self.role {
+        let master = self.master();
+        Answer { status, master }
+    }
+
+    /// The admin connector of the master that this node follows.
+    pub(crate) fn master(&self) -> Option<String> {
+        match &self.role {
             Role::Replica { master, .. } => self
                 .members
                 .get(master)
@@ -139,8 +162,16 @@ impl Board {
             Role::Electing | Role::Candidate { .. } | Role::Rising { .. } | Role::Master { .. } => {
                 None
             }
-        };
-        Answer { status, master }
+        }
+    }
+
+    /// What is told of a handover that has begun.
+    pub(crate) fn handover(&self, node: &Node, to: &NodeId) -> wire::TransferResponse {
+        wire::TransferResponse {
+            from: self.node.as_str().to_owned(),
+            epoch: node.quorum().known_epoch().0.0,
+            to: to.as_str().to_owned(),
+        }
     }
 
     /// Before the node has found its cluster.
@@ -255,27 +286,41 @@ impl Service {
     }
 
     async fn ask_master(&self, address: &str) -> Result<wire::StatusResponse, String> {
-        let failed = |error: &dyn std::fmt::Display| {
-            format!("the master at {address} did not answer: {error}")
-        };
+        let request = wire::StatusRequest { local: true };
+        let (mut client, request) = self.to_master(address, request).await?;
+        let answered = client.status(request).await.map(Response::into_inner);
+        answered.map_err(|status| no_answer(address, &status.message()))
+    }
+
+    async fn to_master<T>(
+        &self,
+        address: &str,
+        request: T,
+    ) -> Result<(AdminClient<Channel>, Request<T>), String> {
         let channel = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|error| failed(&error))?
+            .map_err(|error| no_answer(address, &error))?
             .connect_timeout(MASTER_TIMEOUT)
             .timeout(MASTER_TIMEOUT)
             .connect()
             .await
-            .map_err(|error| failed(&error))?;
-        let mut request = Request::new(wire::StatusRequest { local: true });
+            .map_err(|error| no_answer(address, &error))?;
+        let mut request = Request::new(request);
         if let Some(token) = &self.token {
-            let value = token.reveal().parse().map_err(|error| failed(&error))?;
+            let value = token.reveal().parse();
+            let value = value.map_err(|error| no_answer(address, &error))?;
             request.metadata_mut().insert("replicamq-token", value);
         }
-        AdminClient::new(channel)
-            .max_decoding_message_size(ANSWER_BYTES_MAX)
-            .status(request)
-            .await
-            .map(Response::into_inner)
-            .map_err(|status| failed(&status.message()))
+        let client = AdminClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        Ok((client, request))
+    }
+
+    /// Asks the node loop.
+    async fn ask<A>(&self, asked: impl FnOnce(oneshot::Sender<A>) -> Asked) -> Result<A, Status> {
+        let stopping = || Status::unavailable("this node is starting or stopping: ask again");
+        let (answer, answered) = oneshot::channel();
+        let sent = self.asked.send(asked(answer)).await;
+        sent.map_err(|_| stopping())?;
+        answered.await.map_err(|_| stopping())
     }
 }
 
@@ -285,10 +330,7 @@ impl Admin for Service {
         &self,
         request: Request<wire::StatusRequest>,
     ) -> Result<Response<wire::StatusResponse>, Status> {
-        let stopping = || Status::unavailable("this node is starting or stopping: ask again");
-        let (answer, answered) = oneshot::channel();
-        self.asked.send(answer).await.map_err(|_| stopping())?;
-        let Answer { mut status, master } = answered.await.map_err(|_| stopping())?;
+        let Answer { mut status, master } = self.ask(Asked::Status).await?;
         if let Some(master) = master.filter(|_| !request.get_ref().local) {
             match self.ask_master(&master).await {
                 Ok(told) => complete(&mut status, told),
@@ -297,6 +339,38 @@ impl Admin for Service {
         }
         Ok(Response::new(status))
     }
+
+    async fn transfer(
+        &self,
+        request: Request<wire::TransferRequest>,
+    ) -> Result<Response<wire::TransferResponse>, Status> {
+        let request = request.into_inner();
+        let to = (!request.to.is_empty()).then(|| NodeId::new(&request.to));
+        let dry_run = request.dry_run;
+        let asked = |answer| Asked::Transfer {
+            to,
+            dry_run,
+            answer,
+        };
+        match self.ask(asked).await? {
+            Handover::Begun(begun) => Ok(Response::new(begun)),
+            Handover::Elsewhere(address) if !request.local => {
+                let request = wire::TransferRequest {
+                    local: true,
+                    ..request
+                };
+                let connected = self.to_master(&address, request).await;
+                let (mut client, request) = connected.map_err(Status::unavailable)?;
+                client.transfer(request).await
+            }
+            Handover::Elsewhere(_) => Err(Status::failed_precondition("this node is not master")),
+            Handover::Refused(reason) => Err(Status::failed_precondition(reason)),
+        }
+    }
+}
+
+fn no_answer(address: &str, error: &dyn std::fmt::Display) -> String {
+    format!("the master at {address} did not answer: {error}")
 }
 
 /// Listens, and returns the serving to be run as a task.

@@ -2,6 +2,7 @@
 #![expect(clippy::doc_markdown, reason = "these comments are what --help prints")]
 
 mod loss;
+mod transfer;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,15 +18,16 @@ use crate::terminal;
 /// ZooKeeper's answers; it may elect a leader of its own in the meantime.
 const KEEPER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Look at the nodes of a cluster, replace one, or accept a loss.
+/// Look at the nodes of a cluster, replace one, make another one master, or accept a loss.
 ///
-/// Works on ZooKeeper and on a node's directory, not through a node: it helps where no node leads.
+/// All but transfer work on ZooKeeper and on a node's directory, not through a node: they help where no node leads.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   replicamq cluster nodes --config /etc/replicamq/node.toml
   replicamq cluster nodes --zk-address zk1:2181,zk2:2181 --zk-path /replicamq
   replicamq cluster replace broker-3 broker-4 --config /etc/replicamq/node.toml --dry-run
+  replicamq cluster transfer broker-2 --config /etc/replicamq/node.toml
   replicamq cluster accept-loss --config /etc/replicamq/node.toml --dry-run")]
 pub(crate) struct ClusterArgs {
     #[command(subcommand)]
@@ -36,6 +38,7 @@ pub(crate) struct ClusterArgs {
 enum Command {
     Nodes(NodesArgs),
     Replace(ReplaceArgs),
+    Transfer(transfer::TransferArgs),
     AcceptLoss(loss::AcceptLossArgs),
 }
 
@@ -107,6 +110,7 @@ pub(crate) async fn cluster(args: ClusterArgs) -> anyhow::Result<()> {
     match args.command {
         Command::Nodes(args) => nodes(&args).await,
         Command::Replace(args) => replace(&args).await,
+        Command::Transfer(args) => transfer::transfer(&args).await,
         Command::AcceptLoss(args) => loss::accept_loss(&args).await,
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::sleep;
 
-pub(crate) use ask::{Access, ask};
+pub(crate) use ask::{Access, ask, transfer};
 pub(crate) use report::{Destination, Report};
 
 use crate::config::{self, Address, Interval};
@@ -30,21 +30,8 @@ Examples:
 
 LAG is what the master has in its log, committed or not, and the node does not yet have on disk.")]
 pub(crate) struct StatusArgs {
-    /// The admin connector of any node
-    #[arg(
-        long,
-        env = "REPLICAMQ_NODE_ADMIN",
-        default_value = "127.0.0.1:8161",
-        value_name = "HOST:PORT"
-    )]
-    node: Address,
-
-    /// Take the node's address and its token from its configuration file, not from --node
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-
     #[command(flatten)]
-    token: TokenArgs,
+    node: NodeArgs,
 
     /// What the node knows by itself, without asking the master
     #[arg(long)]
@@ -62,6 +49,38 @@ pub(crate) struct StatusArgs {
         default_missing_value = "1s"
     )]
     watch: Option<Interval>,
+}
+
+/// Which node to ask.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NodeArgs {
+    /// The admin connector of any node
+    #[arg(
+        long,
+        env = "REPLICAMQ_NODE_ADMIN",
+        default_value = "127.0.0.1:8161",
+        value_name = "HOST:PORT"
+    )]
+    node: Address,
+
+    /// Take the node's address and its token from its configuration file, not from --node
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    #[command(flatten)]
+    token: TokenArgs,
+}
+
+impl NodeArgs {
+    pub(crate) fn access(&self) -> anyhow::Result<Access> {
+        match &self.config {
+            Some(path) => Access::from_config(path),
+            None => Ok(Access {
+                address: self.node.clone(),
+                token: self.token.token()?,
+            }),
+        }
+    }
 }
 
 /// What the node wants to be shown before it answers.
@@ -100,13 +119,7 @@ impl TokenArgs {
 const WATCH_MIN: Duration = Duration::from_millis(100);
 
 pub(crate) async fn status(args: StatusArgs) -> anyhow::Result<()> {
-    let access = match &args.config {
-        Some(path) => Access::from_config(path)?,
-        None => Access {
-            address: args.node.clone(),
-            token: args.token.token()?,
-        },
-    };
+    let access = args.node.access()?;
     loop {
         let report = Report::from(ask(&access, args.local).await?);
         let print = || {

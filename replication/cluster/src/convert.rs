@@ -182,6 +182,7 @@ pub(crate) fn from_master(message: Message) -> Option<wire::FromMaster> {
             epoch: epoch.0,
             reason,
         }),
+        Message::Lead { epoch } => Kind::Lead(wire::Lead { epoch: epoch.0 }),
         Message::Ask
         | Message::AskAnswer(_)
         | Message::Promise { .. }
@@ -213,6 +214,9 @@ pub(crate) fn read_from_master(message: wire::FromMaster) -> Result<Message, Mal
         Kind::Refused(refused) => Message::Refused {
             epoch: Epoch(refused.epoch),
             reason: refused.reason,
+        },
+        Kind::Lead(lead) => Message::Lead {
+            epoch: Epoch(lead.epoch),
         },
     })
 }
@@ -276,6 +280,7 @@ mod tests {
                 epoch: Epoch(9),
                 reason: "a later epoch".to_owned(),
             },
+            Message::Lead { epoch: Epoch(4) },
         ];
         for message in messages {
             let sent = from_master(message.clone()).unwrap();

@@ -223,6 +223,7 @@ impl Links {
             Message::Entries(_)
             | Message::Truncate { .. }
             | Message::TakeSnapshot { .. }
+            | Message::Lead { .. }
             | Message::Refused { .. } => {
                 let message = convert::from_master(message).expect("a master's message");
                 let mut state = self.shared.state();

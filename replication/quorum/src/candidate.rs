@@ -32,6 +32,8 @@ pub(crate) struct Electing {
     pub(crate) answers: BTreeMap<NodeId, (u64, AskAnswer)>,
     /// When a quorum of willing answers was first there.
     enough_ms: Option<u64>,
+    /// The master that we lost wants us in its place: we wait for nobody better.
+    designated: bool,
 }
 
 impl Electing {
@@ -43,6 +45,15 @@ impl Electing {
             rounds: 0,
             answers: BTreeMap::new(),
             enough_ms: None,
+            designated: false,
+        }
+    }
+
+    /// In the place of a master that leaves.
+    pub(crate) fn designated(now_ms: u64, master: NodeId) -> Self {
+        Self {
+            designated: true,
+            ..Self::new(now_ms, Some(master))
         }
     }
 
@@ -195,13 +206,14 @@ impl Quorum {
             .count();
         let deference_ms =
             self.config.limits.deference_ms * u64::try_from(better).expect("nodes are few");
-        if self.now_ms < enough_ms + deference_ms {
+        if self.now_ms < enough_ms + deference_ms && !electing.designated {
             return;
         }
         let all_answered = others
             .iter()
             .all(|n| electing.answers.contains_key(n) || electing.lost.as_ref() == Some(n));
-        if !all_answered && self.now_ms < enough_ms + self.config.limits.settle_ms {
+        let settled = all_answered || electing.designated;
+        if !settled && self.now_ms < enough_ms + self.config.limits.settle_ms {
             return;
         }
         let highest = willing.iter().map(|a| a.promised).max().unwrap_or_default();

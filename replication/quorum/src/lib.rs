@@ -22,6 +22,7 @@ mod sync;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 pub use entry::Entry;
 pub use event::{Effect, Event, Recovered, Role};
@@ -33,3 +34,4 @@ pub use message::{Appended, AskAnswer, Entries, Hello, Message, PromiseAnswer};
 pub use position::{Epoch, EpochHistory, EpochStart, Position, Sequence};
 pub use quorum::{Config, Quorum};
 pub use sync::{Copy, SyncMode};
+pub use transfer::TransferError;

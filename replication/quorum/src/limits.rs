@@ -21,6 +21,8 @@ pub struct Limits {
     pub deference_ms: u64,
     /// With a quorum of answers in hand, wait so long for the others.
     pub settle_ms: u64,
+    /// So long a successor has, to whom a master hands over; nothing is accepted meanwhile.
+    pub transfer_ms: u64,
     /// An election without a result starts again after this.
     pub election_ms: u64,
     /// Entries kept in memory for replicas that are a little behind; those
@@ -52,6 +54,7 @@ impl Default for Limits {
             disk_stall_ms: 2_000,
             deference_ms: 1_000,
             settle_ms: 100,
+            transfer_ms: 1_000,
             election_ms: 500,
             tail_bytes_max: 16 << 20,
             pipeline_bytes_max: 64 << 20,

@@ -8,6 +8,7 @@ use crate::progress::Progress;
 use crate::quorum::State;
 use crate::sync::Copy;
 use crate::tail::weight;
+use crate::transfer::Leaving;
 use crate::{
     Appended, Effect, Entries, Entry, Epoch, Hello, Limits, Message, NodeId, Position, Quorum,
     Sequence, majority,
@@ -45,6 +46,7 @@ pub(crate) struct Master {
     uncommitted: Proposed,
     /// Not applied: these and what is committed.
     unapplied: Proposed,
+    pub(crate) leaving: Option<Leaving>,
 }
 
 impl Master {
@@ -56,6 +58,7 @@ impl Master {
             replicas: BTreeMap::new(),
             uncommitted: Proposed::default(),
             unapplied: Proposed::default(),
+            leaving: None,
         }
     }
 
@@ -63,9 +66,10 @@ impl Master {
         self.unapplied.forget(applied);
     }
 
-    /// Neither the other nodes nor our own store are too far behind.
+    /// Neither the other nodes nor our own store are too far behind, and it is to stay.
     pub(crate) fn has_room(&self, limits: &Limits) -> bool {
-        self.uncommitted.bytes < limits.pipeline_bytes_max
+        self.leaving.is_none()
+            && self.uncommitted.bytes < limits.pipeline_bytes_max
             && self.unapplied.bytes < limits.unapplied_bytes_max
             && self.unapplied.entries.len() < limits.unapplied_entries_max
     }
@@ -440,6 +444,10 @@ impl Quorum {
             self.give_up(reason, effects);
             return;
         }
+        self.tick_transfer(effects);
+        let State::Master(master) = &self.state else {
+            return;
+        };
         let due: Vec<NodeId> = master
             .replicas
             .iter()

@@ -35,6 +35,11 @@ pub enum Message {
         /// The master's epoch.
         epoch: Epoch,
     },
+    /// A master's wish that this replica, which has everything, leads from now on.
+    Lead {
+        /// The master's epoch.
+        epoch: Epoch,
+    },
     /// The other side will not go on, because a later epoch exists or it is not master.
     Refused {
         /// The highest epoch the refuser knows.

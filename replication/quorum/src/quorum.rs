@@ -334,6 +334,7 @@ impl Quorum {
             Message::Truncate { epoch, keep } => self.cut_wanted(&from, epoch, keep, effects),
             Message::TakeSnapshot { epoch } => self.snapshot_wanted(&from, epoch, effects),
             Message::Refused { epoch, reason } => self.refused(&from, epoch, &reason, effects),
+            Message::Lead { epoch } => self.succeed(&from, epoch, effects),
         }
     }
 
@@ -365,7 +366,7 @@ impl Quorum {
 
     /// Nothing changes by an ask: it only tells whether a promise is to be had.
     fn asked(&self, from: NodeId, effects: &mut Vec<Effect>) {
-        let master = self.heard_master();
+        let master = self.heard_master().filter(|_| !self.is_successor(&from));
         let unwilling = if let Some((node, epoch)) = &master {
             Some(format!("{node} is master in epoch {epoch}"))
         } else if !self.may_promise() {

@@ -86,7 +86,7 @@ impl Quorum {
         possible
     }
 
-    fn heard_from(&mut self, from: &NodeId, epoch: Epoch) -> Option<&mut Replica> {
+    pub(crate) fn heard_from(&mut self, from: &NodeId, epoch: Epoch) -> Option<&mut Replica> {
         let now_ms = self.now_ms;
         match &mut self.state {
             State::Replica(replica)

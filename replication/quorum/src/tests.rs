@@ -1,6 +1,7 @@
 //! Short histories of one node, each of which went wrong once under simulated faults.
 
 mod hung_disk;
+mod transfer;
 mod voters;
 
 use bytes::Bytes;

@@ -128,6 +128,7 @@ impl Promises {
             | Message::Hello(_)
             | Message::Entries(_)
             | Message::Truncate { .. }
+            | Message::Lead { .. }
             | Message::TakeSnapshot { .. }
             | Message::Refused { .. } => Ok(()),
         }

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Interval, timeout};
 
-use crate::admin::{self, Asked, Board};
+use crate::admin::{self, Asked, Board, Handover};
 use crate::clock;
 use crate::run::attempts::Attempts;
 use crate::run::clients::Clients;
@@ -109,8 +109,11 @@ impl Engine {
         self.drain()?;
         self.node.seal_last(now(), &mut self.effects);
         self.carry_out().await?;
-        let committed = async {
-            while self.node.has_uncommitted() {
+        let finished = async {
+            // Its successor tells that it has everything by taking its place.
+            let hands_over = self.node.transfer(None, now(), &mut self.effects).is_ok();
+            self.carry_out().await?;
+            while self.node.has_uncommitted() || (hands_over && !self.follows()) {
                 // Every arm waits as in `run`.
                 tokio::select! {
                     biased;
@@ -122,11 +125,16 @@ impl Engine {
             }
             anyhow::Ok(())
         };
-        if let Ok(done) = timeout(FINISH_MAX, committed).await {
+        if let Ok(done) = timeout(FINISH_MAX, finished).await {
             return done;
         }
-        tracing::warn!("stopped before a quorum had everything");
+        tracing::warn!("stopped before another node had everything and led");
         Ok(())
+    }
+
+    /// Whether this node is another master's: its promise is on the disk.
+    fn follows(&self) -> bool {
+        matches!(self.node.quorum().role(), Role::Replica { .. })
     }
 
     /// Takes what else has happened already.
@@ -234,12 +242,34 @@ impl Engine {
         }
     }
 
+    /// An asker that went away needs no answer.
     fn on_asked(&mut self, asked: Asked) {
-        let status = self
-            .board
-            .status(&self.node, &self.network, self.store.sizes());
-        // An asker that went away needs no answer.
-        drop(asked.send(status));
+        match asked {
+            Asked::Status(answer) => {
+                let sizes = self.store.sizes();
+                drop(answer.send(self.board.status(&self.node, &self.network, sizes)));
+            }
+            Asked::Transfer {
+                to,
+                dry_run,
+                answer,
+            } => drop(answer.send(self.hand_over(to.as_ref(), dry_run))),
+        }
+    }
+
+    fn hand_over(&mut self, to: Option<&NodeId>, dry_run: bool) -> Handover {
+        if let Some(master) = self.board.master() {
+            return Handover::Elsewhere(master);
+        }
+        let begun = if dry_run {
+            self.node.quorum().successor(to)
+        } else {
+            self.node.transfer(to, now(), &mut self.effects)
+        };
+        match begun {
+            Ok(to) => Handover::Begun(self.board.handover(&self.node, &to)),
+            Err(refused) => Handover::Refused(refused.to_string()),
+        }
     }
 
     fn on_fetched(&mut self, fetched: Fetched) -> Option<Ended> {

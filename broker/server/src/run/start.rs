@@ -30,7 +30,7 @@ use super::clients::Clients;
 use super::engine::{Ended, Engine, now};
 use super::network::{ClusterNetwork, Network};
 use super::{Process, resolve};
-use crate::admin::Board;
+use crate::admin::{Asked, Board, Handover};
 use crate::config::{self, Address, Cluster, Durability};
 use crate::listener::Reserved;
 use crate::systemd;
@@ -201,7 +201,13 @@ impl Process {
                     membership.stop().await;
                     return Ok(Joined::Stopped);
                 }
-                Some(asked) = self.asked.recv() => drop(asked.send(board.waiting(&waiting))),
+                Some(asked) = self.asked.recv() => match asked {
+                    // An asker that went away needs no answer.
+                    Asked::Status(answer) => drop(answer.send(board.waiting(&waiting))),
+                    Asked::Transfer { answer, .. } => {
+                        drop(answer.send(Handover::Refused(waiting.clone())));
+                    }
+                },
                 event = membership_events.recv() => match event {
                     Some(MembershipEvent::Joined { cluster, standing }) => break (cluster, standing),
                     Some(MembershipEvent::Refused(refused)) => return Err(anyhow!(refused)),

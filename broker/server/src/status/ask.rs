@@ -4,11 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use replicamq_proto::admin::v1::admin_client::AdminClient;
-use replicamq_proto::admin::v1::{StatusRequest, StatusResponse};
+use replicamq_proto::admin::v1::{
+    StatusRequest, StatusResponse, TransferRequest, TransferResponse,
+};
 use thiserror::Error;
 use tonic::metadata::AsciiMetadataValue;
-use tonic::transport::Endpoint;
-use tonic::{Code, Request};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Response, Status};
 
 use crate::config::{self, Address, Secret};
 
@@ -66,12 +68,31 @@ pub(crate) enum AskError {
         "{address} does not accept this security token: every node and tool of a cluster needs the same one"
     )]
     TokenRefused { address: String },
+    #[error("{reason}")]
+    Refused { reason: String },
     #[error("{address} did not answer: {reason}")]
     Failed { address: String, reason: String },
 }
 
 /// Asks a node. `local`: it answers from its own knowledge alone.
 pub(crate) async fn ask(access: &Access, local: bool) -> Result<StatusResponse, AskError> {
+    let (mut client, request) = connect(access, StatusRequest { local }).await?;
+    answer(access, client.status(request).await)
+}
+
+/// Asks a node to have the mastership handed over; answered when that has begun.
+pub(crate) async fn transfer(
+    access: &Access,
+    request: TransferRequest,
+) -> Result<TransferResponse, AskError> {
+    let (mut client, request) = connect(access, request).await?;
+    answer(access, client.transfer(request).await)
+}
+
+async fn connect<T>(
+    access: &Access,
+    request: T,
+) -> Result<(AdminClient<Channel>, Request<T>), AskError> {
     let address = access.address.authority();
     let unreachable = |error: &dyn std::error::Error| AskError::Unreachable {
         address: address.clone(),
@@ -84,7 +105,7 @@ pub(crate) async fn ask(access: &Access, local: bool) -> Result<StatusResponse, 
         .connect()
         .await
         .map_err(|error| unreachable(&error))?;
-    let mut request = Request::new(StatusRequest { local });
+    let mut request = Request::new(request);
     if let Some(token) = &access.token {
         let mut value =
             AsciiMetadataValue::try_from(token.reveal()).map_err(|_| AskError::TokenRefused {
@@ -93,17 +114,21 @@ pub(crate) async fn ask(access: &Access, local: bool) -> Result<StatusResponse, 
         value.set_sensitive(true);
         request.metadata_mut().insert("replicamq-token", value);
     }
-    let answer = AdminClient::new(channel)
-        .max_decoding_message_size(ANSWER_BYTES_MAX)
-        .status(request)
-        .await;
-    answer.map(tonic::Response::into_inner).map_err(|status| {
-        let address = address.clone();
+    let client = AdminClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+    Ok((client, request))
+}
+
+fn answer<T>(access: &Access, answer: Result<Response<T>, Status>) -> Result<T, AskError> {
+    answer.map(Response::into_inner).map_err(|status| {
+        let address = access.address.authority();
         match status.code() {
             Code::Unauthenticated | Code::PermissionDenied if access.token.is_none() => {
                 AskError::TokenWanted { address }
             }
             Code::Unauthenticated | Code::PermissionDenied => AskError::TokenRefused { address },
+            Code::FailedPrecondition => AskError::Refused {
+                reason: status.message().to_owned(),
+            },
             _ => AskError::Failed {
                 address,
                 reason: status.message().to_owned(),
