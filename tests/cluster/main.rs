@@ -11,4 +11,5 @@ mod ledger;
 mod masters;
 mod modes;
 mod operator;
+mod power;
 mod replicas;
