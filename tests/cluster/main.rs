@@ -3,6 +3,7 @@
 //! The binary is `REPLICAMQ_BIN`, or what cargo built beside these tests.
 
 mod commands;
+mod damage;
 mod disk;
 mod input;
 mod intruders;

@@ -82,7 +82,7 @@ pub(crate) struct Intervals {
     pub(crate) suspicion: Duration,
 }
 
-/// Bounds, each above zero.
+/// Bounds, each above zero but for the rates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) frame_bytes_max: usize,

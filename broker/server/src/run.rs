@@ -42,6 +42,8 @@ struct Process {
     incarnation: String,
     stop: watch::Receiver<bool>,
     asked: mpsc::Receiver<Asked>,
+    /// The life before this one ended because its store was damaged.
+    damaged: bool,
 }
 
 /// Runs a broker until it is told to stop.
@@ -63,6 +65,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         config,
         stop,
         asked,
+        damaged: false,
     };
     let mut port = match &process.config.stomp {
         Some(listen) => Some(Reserved::new(resolve(&listen.bind).await?)?),
@@ -72,6 +75,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         let ended = process.live(&mut port).await?;
         match ended {
             Ended::Stopped => break,
+            Ended::Damaged => process.damaged = true,
             Ended::Install {
                 staging,
                 info,

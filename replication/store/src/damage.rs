@@ -32,8 +32,12 @@ pub enum Damage {
         path: PathBuf,
     },
     /// The log does not hold what the store holds, or what was synced.
-    #[error("the log ends at {last}, but this node {evidence} {needed}")]
+    #[error("the log ends at {last}, in {} at byte {offset}, but this node {evidence} {needed}", .path.display())]
     LogShort {
+        /// The last segment, or the directory if there is none.
+        path: PathBuf,
+        /// Where what is missing would begin.
+        offset: u64,
         /// Its last entry.
         last: Position,
         /// How it is known.

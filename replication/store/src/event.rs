@@ -55,6 +55,8 @@ pub enum StoreEvent {
         /// The epoch.
         epoch: Epoch,
     },
+    /// Log and store were read from beginning to end, and every checksum was right.
+    Scrubbed,
     /// Everything up to here is visible in the store.
     Applied {
         /// How far.

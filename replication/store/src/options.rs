@@ -1,6 +1,7 @@
 //! What can be set, and the bounds that cannot.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// One batch; the length field of a record that claims more is not believed.
 pub const BATCH_BYTES_MAX: usize = 64 << 20;
@@ -24,6 +25,15 @@ pub enum SyncMode {
     Disk,
     /// About once a second. A crash of the operating system then counts as damage.
     Memory,
+}
+
+/// How fast, and how often, everything on the disk is read to see that it is still whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scrub {
+    /// At most so much is read in a second, on the average.
+    pub bytes_per_second: u64,
+    /// From the end of one pass to the beginning of the next.
+    pub every: Duration,
 }
 
 /// How a store is opened.
@@ -53,6 +63,8 @@ pub struct Options {
     pub block_cache_bytes: usize,
     /// One write buffer of RocksDB; it uses up to three.
     pub write_buffer_bytes: usize,
+    /// `None`: what nobody reads may rot unseen.
+    pub scrub: Option<Scrub>,
 }
 
 impl Options {
@@ -69,6 +81,7 @@ impl Options {
             sync: SyncMode::Disk,
             block_cache_bytes: 8 << 20,
             write_buffer_bytes: 8 << 20,
+            scrub: None,
         }
     }
 

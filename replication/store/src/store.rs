@@ -1,5 +1,5 @@
-//! The store as the rest of the node has it: three threads behind bounded
-//! queues, each of which answers in its own order.
+//! The store as the rest of the node has it: threads behind bounded queues, each of
+//! which answers in its own order, and one that looks for damage by itself.
 
 use std::fmt;
 use std::fs;
@@ -18,6 +18,7 @@ use crate::error::Context;
 use crate::holds::{Holds, LogHold};
 use crate::log::{self, Index};
 use crate::reader::Reader;
+use crate::scrub::{self, Scrubber};
 use crate::table::{Table, TableError};
 use crate::writer::{self, Writer};
 use crate::{
@@ -46,6 +47,8 @@ struct Queues {
     writer: SyncSender<writer::Command>,
     applier: SyncSender<applier::Command>,
     reader: SyncSender<ReadLog>,
+    /// Only dropped, to end the thread.
+    _scrubber: Option<SyncSender<scrub::Command>>,
 }
 
 /// What the threads know of each other.
@@ -187,12 +190,22 @@ impl Store {
             index: Arc::clone(&self.index),
             directory: Arc::clone(&self.directory),
             progress: Arc::clone(&self.progress),
-            notify,
+            notify: Arc::clone(&notify),
         };
+        let scrubber = self.options.scrub.map(|scrub| Scrubber {
+            table: Arc::clone(&self.table),
+            index: Arc::clone(&self.index),
+            directory: Arc::clone(&self.directory),
+            notify,
+            scrub,
+        });
         self.queues = Some(Queues {
             writer: self.spawn("replicamq-log", |commands| writer.run(&commands))?,
             applier: self.spawn("replicamq-store", |commands| applier.run(&commands))?,
             reader: self.spawn("replicamq-read", |commands| reader.run(&commands))?,
+            _scrubber: scrubber
+                .map(|scrubber| self.spawn("replicamq-scrub", |commands| scrubber.run(&commands)))
+                .transpose()?,
         });
         Ok(())
     }

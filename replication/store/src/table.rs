@@ -219,6 +219,32 @@ impl Table {
         Ok((pairs, more))
     }
 
+    /// Reads everything from this key on, up to so many bytes, and checks it; the key to go
+    /// on with, if there is more. The few pairs of `meta` are read at each open.
+    pub(crate) fn check(
+        &self,
+        from: &[u8],
+        bytes_max: usize,
+    ) -> Result<Option<Vec<u8>>, FatalError> {
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        options.set_verify_checksums(true);
+        options.set_readahead_size(READ_AHEAD_BYTES);
+        options.set_iterate_lower_bound(from);
+        let mut cursor = self.db.raw_iterator_opt(options);
+        cursor.seek_to_first();
+        let mut bytes = 0;
+        while let Some((key, value)) = cursor.item() {
+            if bytes >= bytes_max {
+                return Ok(Some(key.to_vec()));
+            }
+            bytes += key.len() + value.len();
+            cursor.next();
+        }
+        cursor.status().map_err(|error| self.fatal("read", error))?;
+        Ok(None)
+    }
+
     /// Links its files into a new directory, as of one position; what that holds.
     pub(crate) fn checkpoint(&self, directory: &Path) -> Result<Floor, CheckpointError> {
         Checkpoint::new(&self.db)

@@ -37,6 +37,8 @@ const FINISH_MAX: Duration = Duration::from_secs(1);
 pub(crate) enum Ended {
     /// It was told to stop.
     Stopped,
+    /// The store was found damaged, which is noted in it: opened again, it waits to be filled.
+    Damaged,
     /// A checkpoint is ready to be put in place of the store.
     Install {
         staging: PathBuf,
@@ -188,6 +190,10 @@ impl Engine {
             StoreEvent::Applied { sequence } => QuorumEvent::Applied { sequence },
             StoreEvent::LogRead { to, after, entries } => {
                 QuorumEvent::LogRead { to, after, entries }
+            }
+            StoreEvent::Scrubbed => {
+                tracing::debug!("everything on the disk was read and is whole");
+                return Ok(());
             }
             StoreEvent::LogTrimmed { first } => QuorumEvent::LogTrimmed { first },
             StoreEvent::Loaded { token, pairs, more } => {

@@ -19,7 +19,8 @@ use replicamq_quorum::{
     SyncMode,
 };
 use replicamq_store::{
-    BATCH_BYTES_MAX, Opened, Options, Store, StoreEvent, SyncMode as StoreSync, staging_directory,
+    BATCH_BYTES_MAX, FatalError, Opened, Options, Scrub, Store, StoreEvent, SyncMode as StoreSync,
+    staging_directory,
 };
 use tokio::sync::{RwLock, mpsc};
 use tokio::task::JoinSet;
@@ -44,6 +45,9 @@ const MEMBERSHIP_EVENTS_MAX: usize = 64;
 
 /// A message from a master: the largest batch, and what surrounds it.
 const MESSAGE_BYTES_MAX: usize = BATCH_BYTES_MAX + (1 << 20);
+
+/// From the end of one reading of the whole disk to the beginning of the next.
+const SCRUB_EVERY: Duration = Duration::from_hours(1);
 
 /// In place of a cluster's id, in the directory of a broker that stands alone.
 const ALONE: &str = "standalone";
@@ -74,6 +78,12 @@ impl Process {
                 "the store is damaged: {damage}; it does not count until a master has filled it again"
             );
         }
+        if std::mem::take(&mut self.damaged) && !recovered.unfilled {
+            anyhow::bail!(
+                "the damage cannot be noted in {}: empty it, and start the node again",
+                self.config.directory.display()
+            );
+        }
         self.check_whose(&store, identity.cluster.as_deref())?;
         if recovered.unfilled && self.config.cluster.is_none() {
             anyhow::bail!(
@@ -99,6 +109,7 @@ impl Process {
             }
         };
         systemd::ready();
+        let repairable = self.config.cluster.is_some() && !recovered.unfilled;
         let intervals = self.config.intervals;
         let mut engine = Engine {
             node: Node::new(self.node_config(node), &recovered, now()),
@@ -125,7 +136,14 @@ impl Process {
         drop(lent.write().await.take());
         let store = Arc::into_inner(engine.store).context("the store is still in use")?;
         tokio::task::spawn_blocking(move || store.close()).await?;
-        let ended = ended?;
+        let ended = match ended {
+            // Once: what is damaged again before it was filled is not for a master to repair.
+            Err(error) if repairable && is_damage(&error) => {
+                tracing::error!("{error:#}");
+                Ended::Damaged
+            }
+            ended => ended?,
+        };
         *port = retired?;
         Ok(ended)
     }
@@ -159,6 +177,7 @@ impl Process {
             created_unfilled: config.cluster.is_some(),
             segment_bytes: config.limits.log_segment_bytes,
             retention_bytes: config.limits.log_retention_bytes,
+            scrub: scrub(config.limits.scrub_rate),
             sync: if sync_mode(config.sync).syncs() {
                 StoreSync::Disk
             } else {
@@ -190,7 +209,10 @@ impl Process {
         board: &mut Board,
     ) -> anyhow::Result<Joined> {
         let (sender, mut membership_events) = mpsc::channel(MEMBERSHIP_EVENTS_MAX);
-        let membership = Membership::start(self.membership_config(cluster, store), sender);
+        let membership = Membership::start(
+            self.membership_config(cluster, store, recovered.last),
+            sender,
+        );
         let waiting = format!("waiting for ZooKeeper at {}", zk_address(cluster));
         systemd::status(&waiting);
         let (id, standing) = loop {
@@ -335,6 +357,22 @@ impl Process {
         };
         NodeConfig { quorum, limits }
     }
+}
+
+/// Whether a master can repair what ended a life.
+fn is_damage(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(FatalError::LogDamaged { .. } | FatalError::StoreDamaged { .. })
+    )
+}
+
+fn scrub(bytes_per_second: u64) -> Option<Scrub> {
+    let scrub = Scrub {
+        bytes_per_second,
+        every: SCRUB_EVERY,
+    };
+    (bytes_per_second > 0).then_some(scrub)
 }
 
 /// The mode in the words of the quorum.

@@ -14,7 +14,7 @@ fn voters(names: &[&str]) -> Event {
 }
 
 /// Master of epoch 2 with its own entry on its disk and a stream to `c` alone.
-fn master() -> Quorum {
+pub(super) fn master() -> Quorum {
     let mut node = candidate();
     step(&mut node, claimed(2, true), 20);
     step(&mut node, promise_stored(2), 30);
@@ -30,7 +30,7 @@ fn master() -> Quorum {
     node
 }
 
-fn copy_of(from: &str, stamp_ms: u64) -> Event {
+pub(super) fn copy_of(from: &str, stamp_ms: u64) -> Event {
     let answer = Message::Appended(Appended {
         epoch: crate::Epoch(2),
         appended: Position::new(2, 11),

@@ -221,6 +221,8 @@ impl Examined {
         let applied = self.floor.applied;
         if !self.kept.is_empty() && short(applied, &self.end.history) {
             self.damaged(Damage::LogShort {
+                path: self.last_path(),
+                offset: self.end.offset,
                 last,
                 evidence: "has applied everything up to",
                 needed: applied,
@@ -233,11 +235,20 @@ impl Examined {
                 path: mark::path(&self.options.directory),
             }),
             Some(marked) if short(marked, &self.end.history) => self.damaged(Damage::LogShort {
+                path: self.last_path(),
+                offset: self.end.offset,
                 last,
                 evidence: "had synced everything up to",
                 needed: marked,
             }),
             Some(_) => {}
+        }
+    }
+
+    fn last_path(&self) -> PathBuf {
+        match self.kept.last() {
+            Some((_, segment)) => segment.path.clone(),
+            None => self.options.directory.clone(),
         }
     }
 

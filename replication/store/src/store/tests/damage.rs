@@ -1,6 +1,9 @@
 //! What a start makes of files that are gone, broken, or not its own.
 
+use std::os::unix::fs::FileExt as _;
+
 use super::*;
+use crate::Scrub;
 use crate::sealed::{self, Loaded};
 
 #[test]
@@ -208,4 +211,79 @@ fn entries_in_memory_only_are_damage_after_a_crash_of_the_machine() {
     assert_eq!(open(directory.path()).damage, None);
     let text = fs::read_to_string(directory.path().join("CURRENT")).unwrap();
     assert!(!text.contains("memory-boot"));
+}
+
+fn scrubbed(directory: &Path) -> Options {
+    let scrub = Scrub {
+        bytes_per_second: 1 << 30,
+        every: Duration::from_millis(1),
+    };
+    Options {
+        scrub: Some(scrub),
+        ..options(directory)
+    }
+}
+
+/// Changes one bit of a file in place, as a disk might.
+fn rot(path: &Path, offset: u64) {
+    let mut file = fs::OpenOptions::new();
+    let file = file.read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    byte[0] ^= 1;
+    file.write_all_at(&byte, offset).unwrap();
+}
+
+fn wait_scrubbed(rig: &Rig) {
+    loop {
+        match rig.event() {
+            StoreEvent::Scrubbed => return,
+            StoreEvent::Fatal(error) => panic!("{error}"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn what_rots_in_the_log_is_found_though_nobody_reads_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let rig = try_open(scrubbed(directory.path())).unwrap();
+    rig.commit(puts(1, 1, 400));
+    wait_scrubbed(&rig);
+    let options = rig.store.directory.log_options(&rig.store.options);
+    let segment = options.directory.join("0000000000000001.segment");
+    rot(&segment, 4096 + 5 * 160);
+    let FatalError::LogDamaged { path, offset, .. } = rig.fatal() else {
+        panic!("the log is what rotted");
+    };
+    assert_eq!(path, segment);
+    assert!((4096..4096 + 6 * 160).contains(&offset), "{offset}");
+    rig.store.close();
+    assert!(open(directory.path()).recovered.unfilled);
+}
+
+#[test]
+fn what_rots_in_the_store_is_found_though_nobody_reads_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let rig = open(directory.path());
+    rig.commit(puts(1, 1, 2000));
+    let table = rig.store.directory.table_path();
+    rig.store.close();
+    let rig = try_open(scrubbed(directory.path())).unwrap();
+    for _ in 0..3 {
+        wait_scrubbed(&rig);
+    }
+    let largest = fs::read_dir(&table)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|name| name == "sst"))
+        .max_by_key(|path| path.metadata().unwrap().len())
+        .unwrap();
+    rot(&largest, 100);
+    let fatal = rig.fatal();
+    assert!(matches!(fatal, FatalError::StoreDamaged { .. }), "{fatal}");
+    let name = largest.file_name().unwrap().to_str().unwrap();
+    assert!(fatal.to_string().contains(name), "{fatal}");
+    rig.store.close();
+    assert!(open(directory.path()).recovered.unfilled);
 }

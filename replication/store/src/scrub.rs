@@ -1,0 +1,118 @@
+//! The thread that reads log and store over and over, at leisure: what rots unread is
+//! found while other nodes still hold it.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use replicamq_quorum::Sequence;
+
+use crate::directory::{Directory, Fill};
+use crate::log::Index;
+use crate::options::Scrub;
+use crate::store::Notify;
+use crate::table::Table;
+use crate::{FatalError, StoreEvent};
+
+/// Read in one go, before the next pause.
+const SLICE_BYTES: usize = 512 << 10;
+
+/// Before it is looked again whether the store is filled.
+const UNFILLED_PAUSE: Duration = Duration::from_secs(1);
+
+/// Nothing is asked of it: it ends when the other end is dropped.
+pub(crate) enum Command {}
+
+pub(crate) struct Scrubber {
+    pub(crate) table: Arc<Table>,
+    pub(crate) index: Arc<Index>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) notify: Notify,
+    pub(crate) scrub: Scrub,
+}
+
+/// Why it reads no further.
+enum Stop {
+    /// The store is being closed.
+    Closed,
+    Fatal(FatalError),
+}
+
+impl From<FatalError> for Stop {
+    fn from(error: FatalError) -> Self {
+        Self::Fatal(error)
+    }
+}
+
+impl Scrubber {
+    pub(crate) fn run(self, commands: &Receiver<Command>) {
+        match self.serve(commands) {
+            Stop::Closed => {}
+            Stop::Fatal(error) => {
+                if let FatalError::StoreDamaged { .. } | FatalError::LogDamaged { .. } = error {
+                    self.directory.record_damage();
+                }
+                (self.notify)(StoreEvent::Fatal(error));
+            }
+        }
+    }
+
+    fn serve(&self, commands: &Receiver<Command>) -> Stop {
+        loop {
+            // What a master has yet to fill is not relied on by anybody.
+            if self.directory.fill() == Fill::Unfilled {
+                if let Err(stop) = wait(commands, UNFILLED_PAUSE) {
+                    return stop;
+                }
+                continue;
+            }
+            let pass = self.log(commands).and_then(|()| self.table(commands));
+            let waited = pass.and_then(|()| {
+                (self.notify)(StoreEvent::Scrubbed);
+                wait(commands, self.scrub.every)
+            });
+            if let Err(stop) = waited {
+                return stop;
+            }
+        }
+    }
+
+    fn log(&self, commands: &Receiver<Command>) -> Result<(), Stop> {
+        let mut after = Sequence::default();
+        let mut cursor = None;
+        loop {
+            // It may be dropped or cut under our hands.
+            let before = Sequence(self.index.first().0.saturating_sub(1));
+            after = after.max(before);
+            let (entries, next) = self.index.read(after, SLICE_BYTES, cursor)?;
+            let Some(last) = entries.last() else {
+                return Ok(());
+            };
+            (after, cursor) = (last.position.sequence, next);
+            self.pause(commands)?;
+        }
+    }
+
+    fn table(&self, commands: &Receiver<Command>) -> Result<(), Stop> {
+        let mut from = Some(Vec::new());
+        while let Some(key) = from {
+            from = self.table.check(&key, SLICE_BYTES)?;
+            self.pause(commands)?;
+        }
+        Ok(())
+    }
+
+    /// As long as a slice may take.
+    fn pause(&self, commands: &Receiver<Command>) -> Result<(), Stop> {
+        let nanos = SLICE_BYTES as u64 * 1_000_000_000 / self.scrub.bytes_per_second.max(1);
+        wait(commands, Duration::from_nanos(nanos))
+    }
+}
+
+fn wait(commands: &Receiver<Command>, time: Duration) -> Result<(), Stop> {
+    match commands.recv_timeout(time) {
+        Ok(command) => match command {},
+        Err(RecvTimeoutError::Timeout) => Ok(()),
+        Err(RecvTimeoutError::Disconnected) => Err(Stop::Closed),
+    }
+}
