@@ -8,9 +8,9 @@ use std::env;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use replicamq_harness::plan::Fault;
-use replicamq_harness::simulation::{Outcome, drill, replay, report, simulate};
-use replicamq_harness::wait::Since;
+use replicamq_simulation::pace::Since;
+use replicamq_simulation::plan::Fault;
+use replicamq_simulation::simulation::{Outcome, drill, replay, report, simulate};
 
 /// As many as take a few seconds.
 const SEEDS: u64 = 400;

@@ -32,6 +32,7 @@ const MAY_DEPEND: &[(&str, &[&str], &[&str])] = &[
     ("core", &["proto"], &["prost"]),
     ("protocols", &["core", "proto"], &[]),
     ("node", &["core", "quorum", "proto"], &["prost"]),
+    ("simulation", &["quorum"], &[]),
 ];
 
 /// Crates that touch the world: a crate above has none that it does not name.
