@@ -13,6 +13,8 @@ pub(crate) struct Replica {
     /// It sent us something.
     pub(crate) heard: bool,
     heard_ms: u64,
+    /// Entries or a heartbeat came on this stream: what it had us cut is cut.
+    fed: bool,
     /// The stamp to echo.
     stamp_ms: u64,
     /// A checkpoint is being fetched.
@@ -32,6 +34,7 @@ impl Quorum {
             waiting: !self.has_promised(epoch),
             heard: false,
             heard_ms: self.now_ms,
+            fed: false,
             stamp_ms: 0,
             installing: false,
             fill_target: None,
@@ -111,6 +114,7 @@ impl Quorum {
             return;
         };
         replica.stamp_ms = message.stamp_ms;
+        replica.fed = true;
         if replica.installing {
             self.answer_master(effects);
             return;
@@ -194,7 +198,14 @@ impl Quorum {
         keep: Position,
         effects: &mut Vec<Effect>,
     ) {
-        if self.heard_from(from, epoch).is_none() {
+        let Some(replica) = self.heard_from(from, epoch) else {
+            return;
+        };
+        if replica.fed {
+            // It answers an earlier greeting of ours, which the master took together with our
+            // last one. What came since, and what we answered, may be committed.
+            let reason = format!("{from} wants a cut after {keep}, which came too late");
+            self.give_up(reason, effects);
             return;
         }
         let last = self.log.last;

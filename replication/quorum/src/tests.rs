@@ -1,5 +1,6 @@
 //! Short histories of one node, each of which went wrong once under simulated faults.
 
+mod cuts;
 mod hung_disk;
 mod transfer;
 mod voters;
