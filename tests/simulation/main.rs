@@ -14,8 +14,8 @@ use replicamq_simulation::simulation::{Outcome, drill, replay, report, simulate}
 
 /// As many as take a few seconds.
 const SEEDS: u64 = 400;
-/// Failures that are told before a batch gives up.
-const FAILURES_MAX: usize = 20;
+/// Failures that are told before a batch gives up; `FAILURES=1` stops at the first.
+const FAILURES_MAX: u64 = 20;
 /// Lines of history that a failure shows.
 const LINES: usize = 150;
 /// A batch tells how far it is, this often.
@@ -46,7 +46,7 @@ fn a_seed_gives_one_history() {
 #[test]
 fn a_healthy_master_is_not_disturbed() {
     for seed in 0..20 {
-        for fault in [None, Some(Fault::KillReplica)] {
+        for fault in [None, Some(Fault::KillReplica), Some(Fault::CutReplica)] {
             let outcome = drill(seed, fault);
             assert_eq!(outcome.violation, None, "drill {seed} of {fault:?}");
             assert_eq!(outcome.figures.masters, 1, "drill {seed} of {fault:?}");
@@ -118,11 +118,12 @@ fn every_seed_keeps_the_promises() {
     let first = number("FROM").unwrap_or(0);
     let seeds = number("SEEDS").unwrap_or(SEEDS);
     assert!(seeds > 0, "SEEDS is at least 1");
-    let mut batch = Batch::default();
+    let failures_max = number("FAILURES").unwrap_or(FAILURES_MAX);
+    let mut batch = Batch::new();
     let mut told = Since::now();
     for seed in first..first + seeds {
         batch.add(&simulate(seed, false));
-        if batch.failed.len() >= FAILURES_MAX {
+        if batch.failed.len() as u64 >= failures_max {
             break;
         }
         if told.elapsed() >= PROGRESS_EVERY {
@@ -141,8 +142,9 @@ fn every_seed_keeps_the_promises() {
 }
 
 /// What a batch of seeds came to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Batch {
+    since: Since,
     seeds: u64,
     failed: Vec<u64>,
     steps: u64,
@@ -156,6 +158,22 @@ struct Batch {
 }
 
 impl Batch {
+    fn new() -> Self {
+        Self {
+            since: Since::now(),
+            seeds: 0,
+            failed: Vec::new(),
+            steps: 0,
+            acknowledged: 0,
+            faults: 0,
+            masters: 0,
+            installs: 0,
+            simulated_us: 0,
+            served_us_max: 0,
+            recovered_us_max: 0,
+        }
+    }
+
     fn add(&mut self, outcome: &Outcome) {
         let figures = outcome.figures;
         self.seeds += 1;
@@ -182,14 +200,16 @@ impl Batch {
 
 impl std::fmt::Display for Batch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let millis = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         write!(
             f,
-            "{} seeds, {} failed: {} steps, {} acknowledged, {} faults, {} masters, {} checkpoints, \
+            "{} seeds, {} failed: {} steps, {} acknowledged ({} a minute), {} faults, {} masters, {} checkpoints, \
              {} simulated minutes; after the faults served again within {} ms, all level within {} ms",
             self.seeds,
             self.failed.len(),
             self.steps,
             self.acknowledged,
+            self.acknowledged * 60_000 / millis.max(1),
             self.faults,
             self.masters,
             self.installs,

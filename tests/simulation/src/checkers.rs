@@ -194,8 +194,11 @@ impl Checkers {
         for node in nodes {
             let verdict = self.committed_once.ends(node);
             self.note(verdict);
-            let verdict = self.acknowledged.serves(node, None);
-            self.note(verdict);
+            // Whoever lost its place, or never had one, holds what it held then.
+            if node.place {
+                let verdict = self.acknowledged.serves(node, None);
+                self.note(verdict);
+            }
         }
     }
 }

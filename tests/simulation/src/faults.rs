@@ -1,6 +1,6 @@
 //! Doing harm, within what the promises allow.
 
-use replicamq_quorum::{Effect, Message, Role};
+use replicamq_quorum::{Effect, Message, Role, majority};
 
 use crate::disk::Filled;
 use crate::plan::Fault;
@@ -78,6 +78,12 @@ impl World {
                     self.cut_off(master, lasts);
                 }
             }
+            Fault::CutReplica => {
+                if let (Some(master), Some(replica)) = (self.master(), self.replica()) {
+                    self.cut(master, replica, lasts);
+                    self.cut(replica, master, lasts);
+                }
+            }
             Fault::PowerLoss => self.crash(node, true),
             Fault::Blackout => {
                 for node in 0..self.nodes.len() {
@@ -107,6 +113,8 @@ impl World {
             Fault::Wipe => {
                 self.wipe(node, (1_000, 2_000_000));
             }
+            Fault::KeeperWipe => self.wipe_keeper(),
+            Fault::Replace => self.plan_replacement(node),
             Fault::FillTrap => self.set_fill_trap(),
             Fault::FenceTrap => self.set_fence_trap(),
             Fault::Ambush => {
@@ -220,7 +228,7 @@ impl World {
         self.trace
             .line(self.now_us, || format!("{name} stops for {lasts} us"));
         let process = self.nodes[node].process_mut();
-        process.inbox = Some(std::collections::VecDeque::new());
+        process.inbox = Some(process.turn.take().unwrap_or_default());
         let life = process.life;
         self.keeper_silent(node);
         self.after(lasts, Happening::Resume { node, life });
@@ -273,10 +281,7 @@ impl World {
 
     /// A store is lost, if a quorum of whole ones remains.
     pub(crate) fn wipe(&mut self, node: usize, down_us: (u64, u64)) -> bool {
-        let others = (0..self.nodes.len())
-            .filter(|&other| other != node && !self.nodes[other].disk.lost)
-            .count();
-        if others < self.nodes.len() / 2 + 1 {
+        if !self.nodes[node].place || self.whole_without(node) < majority(self.plan.replicas) {
             return false;
         }
         self.end_process(node, true);

@@ -24,7 +24,7 @@ pub struct KeeperService {
     epoch: EpochRecord,
     next_session: u64,
     next_rank: i64,
-    /// The store that each node registered with.
+    /// The store that each node with a place registered with; 0 for one that is to be filled.
     stores: BTreeMap<usize, u64>,
     /// Nodes that do not reach it. Counted, as cuts overlap.
     cut: Vec<u32>,
@@ -76,6 +76,14 @@ impl World {
         if client.connected {
             return;
         }
+        if !self.nodes[node].place {
+            let name = &self.nodes[node].name;
+            self.trace
+                .line(self.now_us, || format!("{name} is told that it is out"));
+            self.end_process(node, false);
+            return;
+        }
+        let client = &mut self.nodes[node].process_mut().keeper;
         client.connected = true;
         let old = client.session;
         if let Some(session) = old.and_then(|id| self.keeper.sessions.get_mut(&id)) {
@@ -110,12 +118,40 @@ impl World {
 
     /// The node's store is whole: ZooKeeper learns its name.
     pub fn store_filled(&mut self, node: usize, fillings: u64) {
+        if !self.nodes[node].place {
+            return;
+        }
         let disk = &mut self.nodes[node].disk;
         if disk.fillings == fillings {
             disk.filled = Filled::Yes;
             disk.lost = false;
             self.keeper.stores.insert(node, disk.store_id);
+            self.newcomer_filled(node);
         }
+    }
+
+    /// Whether ZooKeeper takes a node for alive.
+    pub(crate) fn has_session(&self, node: usize) -> bool {
+        let mut sessions = self.keeper.sessions.values();
+        sessions.any(|session| session.node == node)
+    }
+
+    /// The place of one node goes to another, which is yet to be filled.
+    pub(crate) fn move_place(&mut self, old: usize, new: usize) {
+        self.keeper.stores.remove(&old);
+        self.keeper.stores.insert(new, 0);
+        self.keeper_changed();
+    }
+
+    /// `ZooKeeper` starts again with nothing: every session is unknown, every place is free.
+    pub(crate) fn forget_keeper(&mut self) {
+        let ids: Vec<u64> = self.keeper.sessions.keys().copied().collect();
+        for id in ids {
+            self.forget_session(id);
+        }
+        self.keeper.epoch = EpochRecord::default();
+        self.keeper.next_rank = 0;
+        self.keeper.stores.clear();
     }
 
     /// Everybody who watches reads again.
@@ -150,7 +186,12 @@ impl World {
         self.random.shuffle(&mut members);
         let event = Event::Keeper(Keeper {
             members,
-            voters: self.nodes.iter().map(|node| node.name.clone()).collect(),
+            voters: self
+                .keeper
+                .stores
+                .keys()
+                .map(|&node| self.nodes[node].name.clone())
+                .collect(),
             epoch: self.keeper.epoch.clone(),
         });
         let client = &mut self.nodes[node].process_mut().keeper;

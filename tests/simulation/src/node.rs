@@ -16,6 +16,8 @@ pub struct Node {
     pub name: NodeId,
     /// Its preference.
     pub weight: u32,
+    /// It is one of the voters, by what lies in ZooKeeper.
+    pub place: bool,
     /// What survives.
     pub disk: Disk,
     /// What does not.
@@ -95,6 +97,8 @@ pub struct Process {
     pub clock: Clock,
     /// Stopped: what comes meanwhile waits here.
     pub inbox: Option<VecDeque<Event>>,
+    /// What came since its last turn, and is taken with the next.
+    pub turn: Option<VecDeque<Event>>,
     /// Everything given to the log, in the order of the effects.
     pub given: Log,
     /// The log's thread.
@@ -121,6 +125,11 @@ impl Node {
         self.process
             .as_ref()
             .is_some_and(|process| process.inbox.is_some())
+    }
+
+    /// Whether no process may run here: it is yet to come, or was told that it is out.
+    pub fn is_out(&self) -> bool {
+        !self.place && self.process.is_none()
     }
 
     /// Its process, where it is known to live.

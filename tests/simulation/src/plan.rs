@@ -18,6 +18,8 @@ pub enum Fault {
     KillReplica,
     /// A master that serves is cut from everything, and nobody is told.
     CutMaster,
+    /// A replica and its master are cut from each other, and from nobody else.
+    CutReplica,
     /// Power loss: what was not synced may be lost.
     PowerLoss,
     /// Power loss of every node at once.
@@ -46,6 +48,10 @@ pub enum Fault {
     HungReplica,
     /// A store is emptied or damaged, and the node restarted.
     Wipe,
+    /// ZooKeeper loses all that it held.
+    KeeperWipe,
+    /// See `operator.rs`.
+    Replace,
     /// See `traps.rs`.
     FillTrap,
     /// See `traps.rs`.
@@ -54,8 +60,8 @@ pub enum Fault {
     Ambush,
 }
 
-/// All that a seed may meet; two are for drills alone.
-pub const FAULTS: [Fault; 19] = [
+/// All that a seed may meet; the others are for drills alone.
+pub const FAULTS: [Fault; 21] = [
     Fault::Kill,
     Fault::KillMaster,
     Fault::KillReplica,
@@ -72,6 +78,8 @@ pub const FAULTS: [Fault; 19] = [
     Fault::SlowDisk,
     Fault::HungDisk,
     Fault::Wipe,
+    Fault::KeeperWipe,
+    Fault::Replace,
     Fault::FillTrap,
     Fault::FenceTrap,
     Fault::Ambush,
@@ -153,6 +161,8 @@ pub struct Plan {
     pub retention: u64,
     /// The log reports where it is after a cut, too.
     pub logged_after_cut: bool,
+    /// What comes within so long is taken in one turn; at once if it is nothing.
+    pub turn_us: (u64, u64),
     /// Between two ticks.
     pub tick_us: (u64, u64),
     /// How far a clock's rate may be off, in a million.
@@ -215,6 +225,7 @@ impl Plan {
             ]),
             retention: random.pick(&[0, 5, 60, 400, u64::MAX]),
             logged_after_cut: random.chance(500_000),
+            turn_us: random.pick(&[(0, 0), (0, 0), (10, 300), (100, 4_000)]),
             tick_us: (10_000, 25_000),
             skew_ppm: random.pick(&[0, 1_000, 60_000]),
             propose_every_us: random.pick(&[(1_000, 9_000), (10_000, 60_000)]),
@@ -260,10 +271,17 @@ impl Plan {
             sync_delay: steady((300, 3_000)),
             apply: steady((10, 1_500)),
             propose_every_us: (1_000, 9_000),
+            turn_us: (10, 300),
             skew_ppm: 1_000,
             retention: 100_000,
             ..Self::draw(random)
         }
+    }
+
+    /// Machines: the voters, and one that may take the place of another.
+    #[must_use]
+    pub fn machines(&self) -> usize {
+        self.replicas + usize::from(self.faults.contains(&Fault::Replace))
     }
 
     /// Whether nodes learn of each other's death by silence alone.
@@ -273,14 +291,26 @@ impl Plan {
     }
 }
 
+/// What a node or `ZooKeeper` held is gone.
+fn forgets(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Wipe | Fault::FillTrap | Fault::FenceTrap | Fault::Replace | Fault::KeeperWipe
+    )
+}
+
 fn faults(random: &mut Random, in_memory: bool) -> Vec<Fault> {
     let mut faults: Vec<Fault> = FAULTS
         .into_iter()
-        .filter(|fault| {
-            let rare = matches!(fault, Fault::FillTrap | Fault::FenceTrap);
-            random.chance(if rare { 250_000 } else { 400_000 })
-        })
+        .filter(|fault| random.chance(if forgets(*fault) { 600_000 } else { 400_000 }))
         .collect();
+    // Each forgets what bounds the others: no promise is given against two at once.
+    let forgetful: &[Fault] = match random.below(4) {
+        0 => &[Fault::Replace],
+        1 => &[Fault::KeeperWipe],
+        _ => &[Fault::Wipe, Fault::FillTrap, Fault::FenceTrap],
+    };
+    faults.retain(|fault| !forgets(*fault) || forgetful.contains(fault));
     if in_memory {
         faults.retain(|fault| !matches!(fault, Fault::PowerLoss | Fault::Blackout));
     }

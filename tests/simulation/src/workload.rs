@@ -35,6 +35,9 @@ impl World {
         let at = self.random.between(self.plan.propose_every_us);
         self.after(at, Happening::Propose);
         for node in 0..self.nodes.len() {
+            if !self.nodes[node].paused() {
+                self.end_turn(node);
+            }
             let batches = self.random.between((1, self.plan.burst_max));
             for _ in 0..batches {
                 if self.serves(node) {
@@ -185,7 +188,7 @@ impl World {
             return false;
         };
         let (last, ..) = process.quorum.positions();
-        self.nodes.iter().all(|node| {
+        self.nodes.iter().filter(|node| node.place).all(|node| {
             node.process.as_ref().is_some_and(|process| {
                 let (own, durable, committed, applied) = process.quorum.positions();
                 own == last

@@ -18,6 +18,9 @@ use crate::random::Random;
 use crate::trace::Trace;
 use crate::traps::Trap;
 
+/// Far more than any run needs.
+const HAPPENINGS_MAX: u64 = 5_000_000;
+
 /// What will happen.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "each is explained where it is handled")]
@@ -30,6 +33,10 @@ pub enum Happening {
         life: u64,
     },
     Resume {
+        node: usize,
+        life: u64,
+    },
+    Turn {
         node: usize,
         life: u64,
     },
@@ -118,6 +125,9 @@ pub enum Happening {
     Propose,
     Fault,
     Trap(Trap),
+    Replace {
+        node: usize,
+    },
     CutEnds {
         from: usize,
         to: usize,
@@ -230,11 +240,13 @@ pub struct World {
     pub silent: bool,
     /// The wiped node, and its master, which dies once that has its checkpoint.
     pub trapped: Option<(usize, usize)>,
+    /// A node is being replaced, or was.
+    pub replaced: bool,
     /// The next effect at which a process dies.
     pub ambush: Option<crate::faults::Ambush>,
     /// Where each node's name is found.
     by_name: BTreeMap<NodeId, usize>,
-    effects: Vec<Effect>,
+    pub(crate) effects: Vec<Effect>,
 }
 
 impl std::fmt::Debug for World {
@@ -260,9 +272,9 @@ impl World {
     #[must_use]
     pub fn with_plan(plan: Plan, random: Random, text: bool) -> Self {
         let mut world = Self {
-            network: Network::new(plan.replicas),
-            keeper: KeeperService::new(plan.replicas),
-            checkers: Checkers::new(plan.replicas),
+            network: Network::new(plan.machines()),
+            keeper: KeeperService::new(plan.machines()),
+            checkers: Checkers::new(plan.machines()),
             trace: Trace::new(text),
             now_us: 0,
             queue: BinaryHeap::new(),
@@ -274,6 +286,7 @@ impl World {
             orphaned: None,
             silent: plan.silent(),
             trapped: None,
+            replaced: false,
             ambush: None,
             by_name: BTreeMap::new(),
             effects: Vec::new(),
@@ -282,7 +295,7 @@ impl World {
         };
         let plan = format!("{:?}", world.plan);
         world.trace.line(0, || plan);
-        for node in 0..world.plan.replicas {
+        for node in 0..world.plan.machines() {
             let name = NodeId::new(&format!("n{}", node + 1));
             let store_id = world.name();
             world.by_name.insert(name.clone(), node);
@@ -290,6 +303,7 @@ impl World {
             world.nodes.push(Node {
                 name,
                 weight,
+                place: node < world.plan.replicas,
                 disk: Disk::new(store_id),
                 process: None,
                 powerless: false,
@@ -329,7 +343,13 @@ impl World {
 
     /// Runs until it is over or a checker objects.
     pub fn run(&mut self) {
+        let mut left = HAPPENINGS_MAX;
         while self.phase != Phase::Done && self.checkers.violation().is_none() {
+            left -= 1;
+            if left == 0 {
+                self.checkers.fail("liveness", "the run does not end");
+                return;
+            }
             let Some(Reverse(next)) = self.queue.pop() else {
                 self.checkers.fail("liveness", "nothing is left to happen");
                 return;
@@ -344,6 +364,7 @@ impl World {
             Happening::Start { node } => self.start(node),
             Happening::Tick { node, life } => self.tick(node, life),
             Happening::Resume { node, life } => self.resume(node, life),
+            Happening::Turn { node, life } => self.turn(node, life),
             Happening::Unary { from, to, message } => self.unary_arrives(from, to, message),
             Happening::StreamOpens { id } => self.stream_opens(id),
             Happening::StreamArrives { id, end } => self.stream_arrives(id, end),
@@ -393,6 +414,7 @@ impl World {
             Happening::Propose => self.propose_round(),
             Happening::Fault => self.fault_round(),
             Happening::Trap(trap) => self.trap(trap),
+            Happening::Replace { node } => self.replace(node),
             Happening::CutEnds { from, to } => self.set_cut(from, to, false),
             Happening::KeeperCutEnds { node } => self.set_keeper_cut(node, false),
             Happening::Heal => self.heal(),
@@ -415,7 +437,7 @@ impl World {
 
     /// A process starts from what its disk holds.
     pub fn start(&mut self, node: usize) {
-        if self.nodes[node].process.is_some() {
+        if self.nodes[node].process.is_some() || self.nodes[node].is_out() {
             return;
         }
         self.nodes[node].powerless = false;
@@ -443,6 +465,7 @@ impl World {
             quorum: Quorum::new(config, &recovered, 0),
             clock,
             inbox: None,
+            turn: None,
             given: machine.disk.durable.log.clone(),
             writer: Writer::default(),
             applier: Applier::default(),
@@ -461,95 +484,5 @@ impl World {
         self.after(at, Happening::KeeperConnect { node, life });
         let at = self.random.between(self.plan.flush_every_us);
         self.after(at, Happening::Flush { node, life });
-    }
-
-    fn tick(&mut self, node: usize, life: u64) {
-        if self.life(node) != Some(life) {
-            return;
-        }
-        let at = self.random.between(self.plan.tick_us);
-        self.after(at, Happening::Tick { node, life });
-        if !self.nodes[node].paused() {
-            self.step(node, Event::Tick);
-        }
-    }
-
-    fn resume(&mut self, node: usize, life: u64) {
-        if self.life(node) != Some(life) {
-            return;
-        }
-        let inbox = self.nodes[node].process_mut().inbox.take();
-        let name = &self.nodes[node].name;
-        self.trace.line(self.now_us, || format!("{name} goes on"));
-        self.keeper_heard(node);
-        if self.random.chance(500_000) && self.life(node) == Some(life) {
-            self.step(node, Event::Tick);
-        }
-        for event in inbox.into_iter().flatten() {
-            if self.life(node) != Some(life) {
-                return;
-            }
-            self.step(node, event);
-        }
-    }
-
-    /// Gives an event to a node's process, now or when it goes on.
-    pub fn deliver(&mut self, node: usize, event: Event) {
-        let Some(process) = &mut self.nodes[node].process else {
-            return;
-        };
-        match &mut process.inbox {
-            Some(inbox) => inbox.push_back(event),
-            None => self.step(node, event),
-        }
-    }
-
-    /// One step of the real state machine.
-    fn step(&mut self, node: usize, event: Event) {
-        let now_us = self.now_us;
-        let Some(process) = &mut self.nodes[node].process else {
-            return;
-        };
-        let life = process.life;
-        let now_ms = process.clock.now_ms(now_us);
-        self.figures.steps += 1;
-        if event != Event::Tick {
-            let name = &self.nodes[node].name;
-            self.trace
-                .line(now_us, || format!("{name} {now_ms} <- {event:?}"));
-        }
-        let mut effects = std::mem::take(&mut self.effects);
-        let process = self.nodes[node].process_mut();
-        process.quorum.step(event, now_ms, &mut effects);
-        self.carry_out(node, life, &mut effects);
-        self.effects = effects;
-        self.effects.clear();
-    }
-
-    /// Carries out what a step wants done, and looks at what it left.
-    pub fn carry_out(&mut self, node: usize, life: u64, effects: &mut Vec<Effect>) {
-        for effect in effects.drain(..) {
-            if self.life(node) != Some(life) {
-                break;
-            }
-            let name = &self.nodes[node].name;
-            self.trace
-                .line(self.now_us, || format!("{name}     -> {effect:?}"));
-            if self.ambushed(node, &effect) {
-                break;
-            }
-            self.effect(node, effect);
-        }
-        if let Some(process) = &self.nodes[node].process {
-            let (last, durable, committed, applied) = process.quorum.positions();
-            for number in [last.sequence.0, durable.sequence.0, committed.0, applied.0] {
-                self.trace.fold(number);
-            }
-            self.checkers
-                .stepped(node, &self.nodes[node], self.plan.sync);
-            if self.silent && self.phase == Phase::Faulty {
-                self.checkers.leases(&self.nodes, self.now_us);
-            }
-        }
     }
 }

@@ -31,8 +31,9 @@ pub(super) fn commits(
             ),
         );
     };
-    let copies = nodes
-        .iter()
+    let places = nodes.iter().filter(|node| node.place);
+    let replicas = places.clone().count();
+    let copies = places
         .filter(|node| {
             let image = match sync.remote {
                 Copy::Disk => &node.disk.durable,
@@ -41,7 +42,7 @@ pub(super) fn commits(
             node.disk.lost || image.log.holds(position)
         })
         .count();
-    if copies < majority(nodes.len()) {
+    if copies < majority(replicas) {
         return violation(
             NAME,
             format!("{} commits {position} with {copies} copies", machine.name),

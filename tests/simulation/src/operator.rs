@@ -1,0 +1,83 @@
+//! What is done to the cluster's place in `ZooKeeper` from outside: a node is replaced by
+//! another while it may still live, or everything that lay there is lost.
+
+use replicamq_quorum::majority;
+
+use crate::disk::Disk;
+use crate::world::{Happening, Phase, World};
+
+impl World {
+    /// Nodes with a place whose stores are whole, but for this one.
+    pub(crate) fn whole_without(&self, node: usize) -> usize {
+        let others = self.nodes.iter().enumerate();
+        others
+            .filter(|(other, machine)| *other != node && machine.place && !machine.disk.lost)
+            .count()
+    }
+
+    /// `ZooKeeper` loses all that it held. No store is lost as well: that would be too much.
+    pub fn wipe_keeper(&mut self) {
+        if self.nodes.iter().any(|node| node.disk.lost) {
+            return;
+        }
+        self.trace
+            .line(self.now_us, || "the keeper forgets everything".to_owned());
+        self.silent = false;
+        self.forget_keeper();
+    }
+
+    /// A node is cut from `ZooKeeper` until its session is over. It may live on, and be heard.
+    pub fn plan_replacement(&mut self, node: usize) {
+        let spare = self.nodes.last().is_some_and(|last| last.is_out());
+        if !spare || self.replaced || !self.nodes[node].place {
+            return;
+        }
+        self.replaced = true;
+        let lasts = self.plan.session_us + self.random.between((500_000, 5_000_000));
+        self.cut_keeper(node, lasts);
+        let at = self.plan.session_us + self.random.between((10_000, 400_000));
+        self.after(at, Happening::Replace { node });
+    }
+
+    /// An operator gives its place to a new node, where that is not refused: the old one must
+    /// seem dead, and a quorum of the others hold what was committed.
+    pub fn replace(&mut self, old: usize) {
+        let new = self.nodes.len() - 1;
+        let refused =
+            self.has_session(old) || self.whole_without(old) < majority(self.plan.replicas);
+        if refused || self.phase != Phase::Faulty || self.nodes[new].place {
+            self.replaced = false;
+            return;
+        }
+        let (a, b) = (&self.nodes[old].name, &self.nodes[new].name);
+        self.trace.line(self.now_us, || format!("{b} replaces {a}"));
+        self.silent = false;
+        let store_id = self.name();
+        self.nodes[old].place = false;
+        let newcomer = &mut self.nodes[new];
+        newcomer.place = true;
+        newcomer.disk = Disk::new(store_id);
+        newcomer.disk.lost = true;
+        self.move_place(old, new);
+        let at = self.random.between((1_000, 300_000));
+        self.after(at, Happening::Start { node: new });
+    }
+
+    /// The newcomer counts from now on. A master that has not dismissed its predecessor would
+    /// go on with that one alone.
+    pub(crate) fn newcomer_filled(&mut self, new: usize) {
+        let Some(master) = self.master().filter(|_| self.phase == Phase::Faulty) else {
+            return;
+        };
+        if !self.replaced || new != self.nodes.len() - 1 || self.random.chance(500_000) {
+            return;
+        }
+        let lasts = self.random.between((100_000, 700_000));
+        for other in 0..self.nodes.len() {
+            if other != master && self.nodes[other].place {
+                self.cut(other, master, lasts);
+                self.cut(master, other, lasts);
+            }
+        }
+    }
+}
