@@ -65,6 +65,10 @@ test-rust: build ## the crates' own tests, the simulator, the real processes
 sim: ## a simulated cluster under faults: SEEDS=n [FROM=m] runs many, SEED=17 shows one ([LINES=n] its end)
 	@cargo sim --locked -- --exact every_seed_keeps_the_promises
 
+.PHONY: mutations
+mutations: ## plant one defect after another in the replicated log: the simulator must find each (DEFECT=name: this one)
+	@tests/simulation/mutants $(DEFECT)
+
 .PHONY: test-clients
 test-clients: ## stomp.py, a client that is not ours, against a real cluster
 	$(PYTHON) -m pytest -p no:cacheprovider tests/stomp_py
