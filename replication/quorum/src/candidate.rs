@@ -165,7 +165,26 @@ impl Quorum {
                 return;
             }
         }
+        let led = answer.master.as_ref().map(|(_, epoch)| *epoch);
         electing.answers.insert(from, (self.now_ms, answer));
+        if !busy && let Some(led) = led {
+            self.restore_epoch(led, effects);
+        }
+    }
+
+    /// A master of an epoch below our promise leads, and we may never follow it: `ZooKeeper`
+    /// lost what was claimed since. Told of that again, it has the master give way, and the
+    /// next one leads an epoch that all can follow.
+    fn restore_epoch(&self, led: Epoch, effects: &mut Vec<Effect>) {
+        let Some(keeper) = &self.keeper else {
+            return;
+        };
+        if led < self.promised && keeper.epoch.epoch < self.promised {
+            effects.push(Effect::Claim {
+                epoch: self.promised,
+                version: keeper.epoch.version,
+            });
+        }
     }
 
     /// Claims the next epoch if this node is the furthest on of a willing quorum,

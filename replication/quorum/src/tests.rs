@@ -185,6 +185,37 @@ fn a_lost_store_is_bound_by_the_last_epoch_that_was_claimed() {
     assert_eq!(greeting(&step(&mut node, answer, 40)), None);
 }
 
+/// ZooKeeper lost epoch 6, which two of five had promised, and the other three elected a
+/// master of epoch 4: the two stayed out for good.
+#[test]
+fn who_promised_an_epoch_that_zookeeper_lost_has_it_claimed_again() {
+    let recovered = Recovered {
+        promised: crate::Epoch(6),
+        ..ten()
+    };
+    let led = AskAnswer {
+        unwilling: Some("a is master".to_owned()),
+        promised: crate::Epoch(4),
+        durable: Position::new(4, 90),
+        weight: 1,
+        rank: 1,
+        master: Some((NodeId::new("a"), crate::Epoch(4))),
+    };
+    let answer = received("a", Message::AskAnswer(led));
+    let mut node = quorum(&recovered);
+    step(&mut node, keeper(4, "a"), 0);
+    let claim = Effect::Claim {
+        epoch: crate::Epoch(6),
+        version: 4,
+    };
+    assert!(step(&mut node, answer.clone(), 10).contains(&claim));
+    // The claim stands there: the master reads it too, and gives way.
+    step(&mut node, claimed(6, true), 20);
+    step(&mut node, keeper(6, "b"), 20);
+    assert!(!claims(&step(&mut node, answer, 30)));
+    assert_eq!(*node.role(), Role::Electing);
+}
+
 /// It went on as a replica that counts, and nobody ever filled it.
 #[test]
 fn a_replica_whose_store_turns_out_to_be_lost_greets_again() {
