@@ -84,6 +84,12 @@ fn a_killed_master_costs_clients_less_than_a_second() {
     assert!(outages_ms(Fault::KillMaster).last() < Some(&1_000));
 }
 
+/// The successor has everything, and nobody has to notice anything.
+#[test]
+fn a_master_that_hands_over_costs_clients_less_than_a_fifth_of_a_second() {
+    assert!(outages_ms(Fault::Transfer).last() < Some(&200));
+}
+
 /// Only its silence tells.
 #[test]
 fn a_master_cut_off_costs_clients_less_than_two_seconds() {

@@ -153,15 +153,31 @@ impl Disk {
     pub fn lost_power(&mut self, random: &mut Random) {
         let unsynced = std::mem::take(&mut self.unsynced);
         let promised = self.written.promised;
-        self.written = self.durable.clone();
+        let before = std::mem::replace(&mut self.written, self.durable.clone());
         self.write_some(random, unsynced);
         self.unsynced.clear();
+        self.begin_behind_the_store(&before.log);
         // The promise lies in a file of its own: it may survive what stood before it.
         if random.chance(300_000) {
             self.written.promised = promised;
         }
         self.durable = self.written.clone();
         self.store = self.flushed;
+    }
+
+    /// Where a log need not be synced, the store may have been flushed beyond what is left of
+    /// it: the next start puts such a log aside and begins one after what the store holds.
+    fn begin_behind_the_store(&mut self, before: &Log) {
+        let applied = self.flushed.applied;
+        if applied <= self.written.log.last().sequence {
+            return;
+        }
+        let last = before
+            .position(applied)
+            .expect("what is applied was written");
+        let mut history = before.history().clone();
+        history.truncate(applied);
+        self.written.log = Log::after_checkpoint(last, history);
     }
 
     /// Any prefix, down to single entries.

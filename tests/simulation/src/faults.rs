@@ -115,6 +115,7 @@ impl World {
             }
             Fault::KeeperWipe => self.wipe_keeper(),
             Fault::Replace => self.plan_replacement(node),
+            Fault::Transfer => self.transfer(node),
             Fault::FillTrap => self.set_fill_trap(),
             Fault::FenceTrap => self.set_fence_trap(),
             Fault::Ambush => {

@@ -26,6 +26,22 @@ impl World {
         self.forget_keeper();
     }
 
+    /// The master hands over to this node, or to whom it likes; it may refuse.
+    pub fn transfer(&mut self, to: usize) {
+        let Some(master) = self.master() else {
+            return;
+        };
+        let name = (to != master).then(|| self.nodes[to].name.clone());
+        let process = self.nodes[master].process_mut();
+        let life = process.life;
+        let mut effects = Vec::new();
+        let begun = process.quorum.transfer(name.as_ref(), &mut effects);
+        let name = &self.nodes[master].name;
+        self.trace
+            .line(self.now_us, || format!("{name} is to hand over: {begun:?}"));
+        self.carry_out(master, life, &mut effects);
+    }
+
     /// A node is cut from `ZooKeeper` until its session is over. It may live on, and be heard.
     pub fn plan_replacement(&mut self, node: usize) {
         let spare = self.nodes.last().is_some_and(|last| last.is_out());

@@ -52,6 +52,8 @@ pub enum Fault {
     KeeperWipe,
     /// See `operator.rs`.
     Replace,
+    /// A master that serves is to hand over.
+    Transfer,
     /// See `traps.rs`.
     FillTrap,
     /// See `traps.rs`.
@@ -61,7 +63,7 @@ pub enum Fault {
 }
 
 /// All that a seed may meet; the others are for drills alone.
-pub const FAULTS: [Fault; 21] = [
+pub const FAULTS: [Fault; 22] = [
     Fault::Kill,
     Fault::KillMaster,
     Fault::KillReplica,
@@ -80,6 +82,7 @@ pub const FAULTS: [Fault; 21] = [
     Fault::Wipe,
     Fault::KeeperWipe,
     Fault::Replace,
+    Fault::Transfer,
     Fault::FillTrap,
     Fault::FenceTrap,
     Fault::Ambush,
