@@ -39,7 +39,7 @@ Examples:
   replicamq receive /topic/news --durable reader --client-id kiosk-7
   replicamq receive /queue/orders --broker 'failover:(tcp://a:61613,tcp://b:61613,tcp://c:61613)'
 
-Exit code 1 if --timeout passed before --count messages had come, or if some were printed of which it is not known
+Exit code 1 if --timeout passed before --count messages had come or while there was no broker, or if some were printed of which it is not known
 whether their acknowledgements arrived: they may come again.")]
 pub(crate) struct ReceiveArgs {
     /// Where from: /queue/NAME or /topic/NAME
@@ -50,7 +50,7 @@ pub(crate) struct ReceiveArgs {
     #[arg(long, short = 'n', value_name = "N")]
     count: Option<NonZeroU64>,
 
-    /// End once nothing has come for so long
+    /// End once nothing has come, or no broker was found, for so long
     #[arg(long, value_name = "TIME")]
     timeout: Option<Interval>,
 
@@ -93,7 +93,7 @@ pub(crate) struct BrowseArgs {
     #[arg(long, short = 'n', value_name = "N")]
     count: Option<NonZeroU64>,
 
-    /// End if nothing has come for so long
+    /// End if nothing has come, or no broker was found, for so long
     #[arg(long, default_value = "10s", value_name = "TIME")]
     timeout: Interval,
 
@@ -147,7 +147,9 @@ pub(crate) async fn receive(args: ReceiveArgs) -> anyhow::Result<()> {
     if args.ack == Ack::Auto && args.transaction.is_some() {
         bail!("--ack auto leaves nothing to acknowledge in a --transaction: leave --ack out");
     }
-    let mut session = Session::open(args.client.broker.clone(), args.client.opening()).await?;
+    let limit = args.timeout.map(|Interval(limit)| limit);
+    let (broker, opening) = (args.client.broker.clone(), args.client.opening());
+    let mut session = Session::open_within(broker, opening, limit).await?;
     let count = args.count.map_or(u64::MAX, NonZeroU64::get);
     let prefetch = u64::from(args.prefetch.get()).min(count);
     session.subscribe(Subscription {
@@ -160,8 +162,12 @@ pub(crate) async fn receive(args: ReceiveArgs) -> anyhow::Result<()> {
     });
     let print = |message: &Frame| show(message, args.show);
     let mut receiver = Receiver::new(&args, session, print);
+    let mut lost = false;
     tokio::select! {
-        done = receiver.run(count) => done?,
+        done = receiver.run(count) => {
+            done?;
+            lost = !receiver.session.is_connected();
+        }
         // What was printed and not acknowledged will be acknowledged below.
         _ = tokio::signal::ctrl_c() => {}
     }
@@ -172,6 +178,12 @@ pub(crate) async fn receive(args: ReceiveArgs) -> anyhow::Result<()> {
     if unknown > 0 {
         bail!(
             "{printed} messages were printed, and of {unknown} it is not known whether their acknowledgements arrived: they may come again"
+        );
+    }
+    if lost {
+        bail!(
+            "the connection was lost, and no broker was found at {} before the timeout; {printed} messages had been printed",
+            args.client.broker
         );
     }
     match args.count {
@@ -318,7 +330,8 @@ pub(crate) async fn browse(args: BrowseArgs) -> anyhow::Result<()> {
     if !args.destination.starts_with("/queue/") {
         bail!("only a queue can be browsed: a topic keeps nothing to look at");
     }
-    let mut session = Session::open(args.client.broker.clone(), args.client.opening()).await?;
+    let (broker, opening) = (args.client.broker.clone(), args.client.opening());
+    let mut session = Session::open_within(broker, opening, Some(args.timeout.0)).await?;
     session.subscribe(Subscription {
         id: SUBSCRIPTION.to_owned(),
         destination: args.destination.clone(),

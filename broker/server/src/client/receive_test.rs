@@ -20,6 +20,12 @@ struct Receive {
     args: ReceiveArgs,
 }
 
+#[derive(Debug, Parser)]
+struct Browse {
+    #[command(flatten)]
+    args: BrowseArgs,
+}
+
 fn args(flags: &[&str]) -> ReceiveArgs {
     let program = ["receive", "/queue/q"];
     let flags = program.iter().chain(flags);
@@ -157,4 +163,36 @@ async fn an_acknowledgement_without_a_receipt_is_an_error() {
     let received = timeout(PATIENCE, receive(args)).await.expect("it ends");
     let error = received.unwrap_err().to_string();
     assert!(error.contains("of 1 it is not known"), "{error}");
+}
+
+#[tokio::test]
+async fn the_timeout_covers_the_search_for_a_broker() {
+    let (closed, uri) = listener().await;
+    drop(closed);
+    let uri = format!("failover:({uri})");
+    let receiving = receive(args(&["--broker", &uri, "--timeout", "200ms"]));
+    let browsing = browse(
+        Browse::try_parse_from(["browse", "/queue/q", "--broker", &uri, "--timeout", "200ms"])
+            .unwrap()
+            .args,
+    );
+    for done in [
+        timeout(PATIENCE, receiving).await,
+        timeout(PATIENCE, browsing).await,
+    ] {
+        let error = format!("{:#}", done.expect("it ends").unwrap_err());
+        assert!(error.starts_with("no broker within 200ms"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_was_lost_for_good_is_an_error() {
+    let (listener, uri) = listener().await;
+    let mut broker = JoinSet::new();
+    broker.spawn(async move { drop(subscribed(listener).await) });
+    let uri = format!("failover:({uri})");
+    let receiving = receive(args(&["--broker", &uri, "--timeout", "200ms"]));
+    let error = timeout(PATIENCE, receiving).await.expect("it ends");
+    let error = format!("{:#}", error.unwrap_err());
+    assert!(error.contains("no broker was found at"), "{error}");
 }

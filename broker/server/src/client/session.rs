@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -22,7 +23,7 @@ use tokio::time::{sleep, timeout};
 use super::connection::{Connection, ConnectionError, Opening};
 use super::uri::{BrokerUri, Failover};
 use crate::clock;
-use crate::config::Address;
+use crate::config::{Address, Interval};
 use crate::terminal;
 
 /// An address that neither answers nor fails for so long does not hold up the next one.
@@ -54,6 +55,12 @@ pub(crate) enum SessionError {
         /// Every address, with what it answered, but the last.
         tried: String,
         source: ConnectionError,
+    },
+    #[error("no broker within {}: {tried}", Interval(*.after))]
+    NoBrokerYet {
+        after: Duration,
+        /// Every address, with what it answered last.
+        tried: String,
     },
     #[error("{address}")]
     Lost {
@@ -119,8 +126,17 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Finds a broker and connects.
+    /// Finds a broker and connects, however long it takes.
     pub(crate) async fn open(uri: BrokerUri, opening: Opening) -> Result<Self, SessionError> {
+        Self::open_within(uri, opening, None).await
+    }
+
+    /// Finds a broker and connects, unless that takes longer than `limit`.
+    pub(crate) async fn open_within(
+        uri: BrokerUri,
+        opening: Opening,
+        limit: Option<Duration>,
+    ) -> Result<Self, SessionError> {
         let mut session = Self {
             first: 0,
             uri,
@@ -143,7 +159,7 @@ impl Session {
         let attempts_max = session.uri.failover.as_ref().map_or(Some(1), |failover| {
             failover.startup_attempts_max.or(failover.attempts_max)
         });
-        session.connect(attempts_max).await?;
+        session.connect(attempts_max, limit).await?;
         Ok(session)
     }
 
@@ -155,6 +171,11 @@ impl Session {
     /// The broker that the session speaks to, or spoke to last.
     pub(crate) fn address(&self) -> &Address {
         &self.uri.addresses[self.first]
+    }
+
+    /// Whether there is a broker at present.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connection.is_some()
     }
 
     /// How many frames wait for their receipts.
@@ -277,6 +298,9 @@ impl Session {
     /// Ends the conversation once the broker has done all that was asked. What it did
     /// not do by then stays in `unsafe_len`.
     pub(crate) async fn close(mut self) -> Result<(), SessionError> {
+        if self.connection.is_none() {
+            return Ok(());
+        }
         let receipt = self.send_once_with_receipt(Frame::new(Verb::Disconnect));
         let farewell = async {
             loop {
@@ -317,7 +341,7 @@ impl Session {
         let failover = self.uri.failover.as_ref();
         let attempts_max = failover.map_or(Some(1), |failover| failover.attempts_max);
         let before = self.version;
-        self.connect(attempts_max).await?;
+        self.connect(attempts_max, None).await?;
         let now = self.version;
         if before != now && !self.unsafe_yet.is_empty() {
             let address = self.address().clone();
@@ -341,9 +365,14 @@ impl Session {
 
     /// Pursues every address at once, so that a broker which hesitates holds up none of
     /// the others. Replicas refuse at once; only a master answers.
-    async fn connect(&mut self, attempts_max: Option<u32>) -> Result<(), SessionError> {
+    async fn connect(
+        &mut self,
+        attempts_max: Option<u32>,
+        limit: Option<Duration>,
+    ) -> Result<(), SessionError> {
         let addresses = &self.uri.addresses;
         let count = addresses.len();
+        let answered: Vec<_> = (0..count).map(|_| Mutex::new(None)).collect();
         let pursuit = Pursuit {
             opening: &self.opening,
             failover: &self.uri.failover.clone().unwrap_or_default(),
@@ -354,18 +383,20 @@ impl Session {
             .map(|rank| {
                 let index = (self.first + rank) % count;
                 let (address, failed) = (&addresses[index], &failed);
+                let answered = &answered[index];
                 async move {
                     let mut seen = failed.subscribe();
                     let lead = STAGGER * u32::try_from(rank).expect("the list has a limit");
                     // As soon as all before it have failed once, or hesitate.
                     let turn = timeout(lead, seen.wait_for(|count| *count >= rank)).await;
                     drop(turn);
-                    (index, pursuit.pursue(address, failed).await)
+                    (index, pursuit.pursue(address, failed, answered).await)
                 }
             })
             .collect();
         let mut failures = Vec::new();
         let mut remark = pin!(sleep(REMARK_AFTER));
+        let mut late = pin!(sleep(limit.unwrap_or_default()));
         let mut told = false;
         let found = loop {
             tokio::select! {
@@ -377,6 +408,13 @@ impl Session {
                 () = &mut remark, if !told => {
                     told = true;
                     terminal::remark(&format!("waiting for a broker at {}", self.uri));
+                }
+                () = &mut late, if limit.is_some() => {
+                    drop(attempts);
+                    return Err(SessionError::NoBrokerYet {
+                        after: limit.unwrap_or_default(),
+                        tried: not_yet(addresses, answered, failures),
+                    });
                 }
             }
         };
@@ -400,11 +438,13 @@ struct Pursuit<'p> {
 }
 
 impl Pursuit<'_> {
-    /// Tries one address until it answers, or the attempts or the time are over.
+    /// Tries one address until it answers, or the attempts or the time are over. What it
+    /// answered last is left for whoever does not wait for the end.
     async fn pursue(
         self,
         address: &Address,
         failed: &watch::Sender<usize>,
+        answered: &Mutex<Option<ConnectionError>>,
     ) -> Result<Connection, ConnectionError> {
         let began_ms = clock::monotonic_ms();
         let mut delay = self.failover.delay_initial;
@@ -424,6 +464,7 @@ impl Pursuit<'_> {
             if out_of_time || out_of_attempts || refusals >= REFUSALS_MAX {
                 return Err(error);
             }
+            *answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             sleep(delay).await;
             delay = self.failover.delay_after(delay);
         }
@@ -445,6 +486,25 @@ fn acknowledgement(message: &Frame, version: Version, transaction: Option<&str>)
         ack.push("transaction", transaction);
     }
     ack
+}
+
+/// Every address with what it answered last, or that it has not yet.
+fn not_yet(
+    addresses: &[Address],
+    answered: Vec<Mutex<Option<ConnectionError>>>,
+    failures: Vec<(Address, ConnectionError)>,
+) -> String {
+    let mut ended: BTreeMap<Address, ConnectionError> = failures.into_iter().collect();
+    let words = addresses.iter().zip(answered).map(|(address, answered)| {
+        let answered = answered
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        match ended.remove(address).or(answered) {
+            Some(error) => format!("{address} ({:#})", anyhow::Error::new(error)),
+            None => format!("{address} (no answer)"),
+        }
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// Every address with what it answered.

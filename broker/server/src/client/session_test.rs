@@ -142,6 +142,37 @@ async fn attempts_end_where_the_uri_says_so() {
 }
 
 #[tokio::test]
+async fn the_search_for_a_broker_ends_in_time_and_tells_what_each_answered() {
+    let (mute, closed) = (listener().await, listener().await);
+    let uri = uri(&[&mute, &closed], "");
+    let (mute_at, closed_at) = (&uri.addresses[0].clone(), &uri.addresses[1].clone());
+    drop(closed);
+    let limit = Some(Duration::from_millis(300));
+    let opened = Session::open_within(uri, Opening::default(), limit);
+    let error = timeout(Duration::from_secs(10), opened).await;
+    let error = error.expect("it ends").unwrap_err();
+    let text = format!("{:#}", anyhow::Error::new(error));
+    let expected = format!(
+        "no broker within 300ms: {mute_at} (no answer), {closed_at} (connect: Connection refused"
+    );
+    assert!(text.starts_with(&expected), "{text}");
+}
+
+#[tokio::test]
+async fn a_conversation_without_a_connection_has_nothing_to_end() {
+    let one = listener().await;
+    let uri = uri(&[&one], "");
+    let mut broker = JoinSet::new();
+    broker.spawn(async move { drop(Peer::accept(&one).await) });
+    let mut session = Session::open(uri, Opening::default()).await.unwrap();
+    session.send_safely(message("a"));
+    let lost = timeout(Duration::from_millis(300), session.next()).await;
+    assert!(lost.is_err() && !session.is_connected());
+    let ended = timeout(Duration::from_millis(100), session.close()).await;
+    ended.expect("it ends at once").unwrap();
+}
+
+#[tokio::test]
 async fn an_error_frame_is_the_brokers_last_word() {
     let one = listener().await;
     let uri = uri(&[&one], "");
