@@ -43,6 +43,44 @@ fn a_power_cut_costs_nothing_that_was_acknowledged() {
     load.nothing_is_lost();
 }
 
+#[test]
+fn a_node_that_is_left_alone_says_what_is_missing() {
+    let mut cluster = Cluster::start();
+    let (master, [dead, alone]) = (cluster.master(), cluster.replicas());
+    cluster.nodes[dead].kill();
+    cluster.nodes[master].kill();
+    let survivor = &cluster.nodes[alone];
+    let said = survivor.says("are not there: start them");
+    assert!(
+        said.contains("WARN") && said.contains("no master for"),
+        "{said}"
+    );
+    assert!(
+        said.contains("1 of 3 nodes would vote for one, 2 are needed"),
+        "{said}"
+    );
+    let told = status(survivor.admin).expect("it answers operators");
+    assert_eq!(told["master"], "", "{told}");
+    assert_eq!(
+        told["claimed_by"],
+        cluster.nodes[master].name.as_str(),
+        "{told}"
+    );
+    let reason = told["no_master"].as_str().unwrap_or_default();
+    assert!(reason.contains("are not there: start them"), "{told}");
+    for gone in [dead, master] {
+        let gone = member(&told, &cluster.nodes[gone].name).expect("it has a place");
+        assert_eq!(
+            (&gone["role"], &gone["connected"]),
+            (&"absent".into(), &false.into())
+        );
+    }
+    cluster.start_all();
+    let told = status(cluster.nodes[alone].admin).expect("it answers operators");
+    assert_eq!(told["no_master"], "", "{told}");
+    assert_ne!(told["master"], "", "{told}");
+}
+
 /// ZooKeeper grants what its own bounds allow, whatever was asked for.
 #[test]
 fn the_session_timeout_that_zookeeper_granted_is_logged() {

@@ -1,6 +1,6 @@
 //! What operators ask: the gRPC service, and the answers' contents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status};
 
 use crate::config::Secret;
 use crate::run::network::Network;
+use crate::run::without_master;
 
 /// Questions that wait for the node loop.
 pub(crate) const ASKED_MAX: usize = 64;
@@ -29,6 +30,9 @@ const MASTER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The largest answer: tens of thousands of destinations.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// The role of a node that is not there.
+const ABSENT: &str = "absent";
 
 /// A question for the node loop.
 #[derive(Debug)]
@@ -108,18 +112,18 @@ impl Board {
     }
 
     pub(crate) fn status(&self, node: &Node, network: &Network, sizes: Sizes) -> Answer {
-        let (epoch, master) = node.quorum().known_epoch();
+        let quorum = node.quorum();
+        let (epoch, claimed_by) = quorum.known_epoch();
+        let serving = quorum.serving_master();
         let mut members: Vec<_> = self
             .members
             .iter()
-            .map(|(id, info)| Self::member(id, info))
+            .map(|(id, info)| Self::member(id, info, serving.as_ref()))
             .collect();
-        if !self.members.contains_key(&self.node) {
-            members.push(wire::MemberStatus {
-                node: self.node.as_str().to_owned(),
-                ..Default::default()
-            });
-        }
+        let mut missing: BTreeSet<&NodeId> = quorum.voters().collect();
+        missing.insert(&self.node);
+        missing.retain(|id| !self.members.contains_key(*id));
+        members.extend(missing.into_iter().map(absent));
         let own = members
             .iter_mut()
             .find(|member| member.node == self.node.as_str())
@@ -141,12 +145,14 @@ impl Board {
             sync: self.sync.clone(),
             zookeeper: network.keeper_state().to_owned(),
             epoch: epoch.0,
-            master: master.map_or_else(String::new, |node| node.as_str().to_owned()),
+            master: serving.as_ref().map_or_else(String::new, name),
             members,
             destinations: destinations(node),
             elections: self.elections,
             last_election_reason: self.last_election_reason.clone(),
             incomplete: String::new(),
+            claimed_by: claimed_by.map_or_else(String::new, name),
+            no_master: without_master::reason(quorum),
         };
         let master = self.master();
         Answer { status, master }
@@ -189,6 +195,7 @@ impl Board {
             zookeeper: "disconnected".to_owned(),
             members: vec![own],
             incomplete: reason.to_owned(),
+            no_master: reason.to_owned(),
             ..Default::default()
         };
         Answer {
@@ -197,15 +204,30 @@ impl Board {
         }
     }
 
-    fn member(id: &NodeId, info: &MemberInfo) -> wire::MemberStatus {
+    fn member(id: &NodeId, info: &MemberInfo, serving: Option<&NodeId>) -> wire::MemberStatus {
+        // A znode outlives its node by up to a session.
+        let gone = info.role == "master" && serving != Some(id);
+        let role = if gone { ABSENT } else { &info.role };
         wire::MemberStatus {
-            node: id.as_str().to_owned(),
-            role: info.role.clone(),
+            node: name(id),
+            role: role.to_owned(),
             replication_address: info.replication_address.clone(),
             client_addresses: info.client_addresses.clone(),
             weight: info.weight,
             ..Default::default()
         }
+    }
+}
+
+fn name(node: &NodeId) -> String {
+    node.as_str().to_owned()
+}
+
+fn absent(node: &NodeId) -> wire::MemberStatus {
+    wire::MemberStatus {
+        node: name(node),
+        role: ABSENT.to_owned(),
+        ..Default::default()
     }
 }
 
@@ -413,4 +435,7 @@ fn complete(status: &mut wire::StatusResponse, told: wire::StatusResponse) {
         }
     }
     status.destinations = told.destinations;
+    // The node that we hear knows best whether it serves clients.
+    status.master = told.master;
+    status.no_master = told.no_master;
 }

@@ -9,6 +9,7 @@ mod engine;
 pub(crate) mod inbox;
 pub(crate) mod network;
 mod start;
+pub(crate) mod without_master;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

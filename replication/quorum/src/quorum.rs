@@ -74,7 +74,7 @@ pub struct Quorum {
     /// The last thing ZooKeeper said; `None` while it cannot be reached.
     pub(crate) keeper: Option<Keeper>,
     /// Who has a place, by ZooKeeper's last word; `None` before its first.
-    voters: Option<BTreeSet<NodeId>>,
+    pub(crate) voters: Option<BTreeSet<NodeId>>,
     /// The last epoch known to be claimed, and by whom.
     pub(crate) known: (Epoch, Option<NodeId>),
     pub(crate) filled: Filled,
@@ -220,6 +220,19 @@ impl Quorum {
     pub fn held(&self) -> Position {
         let committed = self.log.position(self.log.committed);
         committed.min(self.log.durable)
+    }
+
+    /// Who has a place in the cluster, by ZooKeeper's last word; empty before its first.
+    pub fn voters(&self) -> impl Iterator<Item = &NodeId> {
+        self.voters.iter().flatten()
+    }
+
+    /// The master whose clients are served, as far as this node knows: itself, or the one it hears.
+    #[must_use]
+    pub fn serving_master(&self) -> Option<NodeId> {
+        let rising = matches!(self.role, Role::Rising { .. });
+        let heard = self.heard_master().filter(|_| !rising);
+        heard.map(|(master, _)| master)
     }
 
     /// Whether the store may be built upon.
@@ -474,7 +487,7 @@ impl Quorum {
     }
 
     /// The master that this node is, or heard within the suspicion time.
-    fn heard_master(&self) -> Option<(NodeId, Epoch)> {
+    pub(crate) fn heard_master(&self) -> Option<(NodeId, Epoch)> {
         match &self.state {
             State::Master(master) => {
                 let heard = self.quorum_heard(master, self.now_ms, self.config.limits.suspicion_ms);

@@ -2,6 +2,7 @@
 
 mod cuts;
 mod hung_disk;
+mod outlook;
 mod transfer;
 mod voters;
 

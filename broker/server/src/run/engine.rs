@@ -24,6 +24,7 @@ use crate::run::attempts::Attempts;
 use crate::run::clients::Clients;
 use crate::run::inbox::Input;
 use crate::run::network::{Happened, Network};
+use crate::run::without_master::{self, Reminder};
 use crate::systemd;
 
 /// Events of one kind that one turn takes; the other kinds wait no longer than that.
@@ -62,6 +63,7 @@ pub(crate) struct Engine {
     /// At most one: the fetch of a checkpoint, or the pause before the next attempt.
     pub(crate) fetching: JoinSet<Fetched>,
     pub(super) attempts: Attempts,
+    pub(super) reminder: Reminder,
     pub(crate) effects: Vec<Effect>,
 }
 
@@ -168,6 +170,13 @@ impl Engine {
     fn on_tick(&mut self) {
         self.on_quorum(QuorumEvent::Tick);
         self.advertise();
+        let quorum = self.node.quorum();
+        let now_ms = clock::monotonic_ms();
+        let without = quorum.serving_master().is_none();
+        if let Some(passed) = self.reminder.due(without, now_ms) {
+            let reason = without_master::reason(quorum);
+            tracing::warn!("no master for {} s: {reason}", passed.as_secs());
+        }
     }
 
     fn advertise(&self) {

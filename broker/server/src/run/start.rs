@@ -30,6 +30,7 @@ use super::attempts::Attempts;
 use super::clients::Clients;
 use super::engine::{Ended, Engine, now};
 use super::network::{ClusterNetwork, Network};
+use super::without_master::Reminder;
 use super::{Process, resolve};
 use crate::admin::{Asked, Board, Handover};
 use crate::config::{self, Address, Cluster, Durability};
@@ -125,6 +126,7 @@ impl Process {
             tick: intervals.heartbeat / 2,
             fetching: JoinSet::new(),
             attempts: Attempts::default(),
+            reminder: Reminder::default(),
             effects: Vec::new(),
         };
         let ended = engine.run(&mut self.stop, &mut self.asked).await;

@@ -16,8 +16,12 @@ pub(crate) struct Report {
     pub(crate) sync: String,
     pub(crate) zookeeper: String,
     pub(crate) epoch: u64,
-    /// Empty if there is none.
+    /// Who serves clients; empty if nobody does.
     pub(crate) master: String,
+    /// Who claimed the epoch, alive or not.
+    pub(crate) claimed_by: String,
+    /// Why there is no master; empty if there is one.
+    pub(crate) no_master: String,
     pub(crate) elections: u64,
     pub(crate) last_election_reason: String,
     /// Why something is missing; empty if nothing is.
@@ -75,6 +79,8 @@ impl From<StatusResponse> for Report {
             zookeeper: answer.zookeeper,
             epoch: answer.epoch,
             master: answer.master,
+            claimed_by: answer.claimed_by,
+            no_master: answer.no_master,
             elections: answer.elections,
             last_election_reason: answer.last_election_reason,
             incomplete: answer.incomplete,
@@ -149,10 +155,20 @@ impl Report {
             "cluster {}  epoch {}  master {}  sync {}  ZooKeeper {}",
             known(&self.cluster),
             self.epoch,
-            known(&self.master),
+            if self.master.is_empty() {
+                "none"
+            } else {
+                &self.master
+            },
             self.sync,
             self.zookeeper,
         )];
+        if self.master.is_empty() {
+            lines.push(format!("no master: {}", known(&self.no_master)));
+            if !self.claimed_by.is_empty() {
+                lines.push(format!("the last one was {}", self.claimed_by));
+            }
+        }
         if self.elections > 0 {
             lines.push(format!(
                 "elections since {} started: {}; the last one because {}",
@@ -300,6 +316,20 @@ mod tests {
         let mut electing = all();
         electing[0] = member("b-2", "electing", 0);
         assert!(!report(electing).is_caught_up());
+    }
+
+    #[test]
+    fn who_led_last_is_not_shown_as_master() {
+        let report = Report::from(StatusResponse {
+            epoch: 7,
+            claimed_by: "b-2".to_owned(),
+            no_master: "1 of 3 nodes would vote".to_owned(),
+            ..StatusResponse::default()
+        });
+        let lines = report.lines();
+        assert!(lines[0].contains("epoch 7  master none"), "{lines:?}");
+        assert_eq!(lines[1], "no master: 1 of 3 nodes would vote");
+        assert_eq!(lines[2], "the last one was b-2");
     }
 
     #[test]
