@@ -24,6 +24,12 @@ fn a_node_with_a_wrong_token_stays_outside() {
         said.contains("set the same security_token on every node"),
         "{said}"
     );
+    // It tries again and again, and says so now and then.
+    let without = cluster.nodes[replica].says("no master for");
+    assert!(without.contains("do not answer this node"), "{without}");
+    let log = cluster.nodes[replica].log();
+    let tries = log.lines().filter(|line| line.contains("role: "));
+    assert!(tries.count() <= 8, "{log}");
     // Who asks with a wrong one is no node, and is not called one.
     let asked = process::command()
         .args(["status", "--node", &master.admin.to_string()])

@@ -8,6 +8,7 @@ mod clients;
 mod engine;
 pub(crate) mod inbox;
 pub(crate) mod network;
+mod repeats;
 mod start;
 pub(crate) mod without_master;
 

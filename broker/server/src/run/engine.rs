@@ -24,6 +24,7 @@ use crate::run::attempts::Attempts;
 use crate::run::clients::Clients;
 use crate::run::inbox::Input;
 use crate::run::network::{Happened, Network};
+use crate::run::repeats::Repeats;
 use crate::run::without_master::{self, Reminder};
 use crate::systemd;
 
@@ -64,6 +65,7 @@ pub(crate) struct Engine {
     pub(crate) fetching: JoinSet<Fetched>,
     pub(super) attempts: Attempts,
     pub(super) reminder: Reminder,
+    pub(super) repeats: Repeats,
     pub(crate) effects: Vec<Effect>,
 }
 
@@ -404,7 +406,7 @@ impl Engine {
             ),
             QuorumEffect::Note(note) => {
                 self.board.note(&note);
-                tracing::info!("{note}");
+                self.say(&note);
             }
         }
         Ok(())
@@ -432,10 +434,20 @@ impl Engine {
             Role::Rising { epoch } => format!("elected in epoch {epoch}, preparing to serve"),
             Role::Master { epoch } => format!("master in epoch {epoch}"),
         };
-        tracing::info!("role: {text}");
+        self.say(&format!("role: {text}"));
         systemd::status(&text);
         self.board.role(role);
         self.advertise();
+    }
+
+    /// For the log; what is said again and again, as by a node that all others refuse, is
+    /// said less often.
+    fn say(&mut self, text: &str) {
+        if self.repeats.allow(text, clock::monotonic_ms()) {
+            tracing::info!("{text}");
+        } else {
+            tracing::debug!("{text}");
+        }
     }
 
     fn role_name(&self) -> &'static str {

@@ -30,6 +30,7 @@ use super::attempts::Attempts;
 use super::clients::Clients;
 use super::engine::{Ended, Engine, now};
 use super::network::{ClusterNetwork, Network};
+use super::repeats::Repeats;
 use super::without_master::Reminder;
 use super::{Process, resolve};
 use crate::admin::{Asked, Board, Handover};
@@ -127,6 +128,7 @@ impl Process {
             fetching: JoinSet::new(),
             attempts: Attempts::default(),
             reminder: Reminder::default(),
+            repeats: Repeats::default(),
             effects: Vec::new(),
         };
         let ended = engine.run(&mut self.stop, &mut self.asked).await;
