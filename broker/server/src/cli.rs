@@ -137,6 +137,21 @@ mod tests {
     }
 
     #[test]
+    fn every_variable_that_a_command_hears_is_known() {
+        let mut commands = vec![Cli::command()];
+        while let Some(command) = commands.pop() {
+            for argument in command.get_arguments() {
+                let Some(name) = argument.get_env().and_then(|name| name.to_str()) else {
+                    continue;
+                };
+                let known = config::KEYS.iter().any(|(_, variable)| *variable == name);
+                assert!(known || config::OTHER_VARIABLES.contains(&name), "{name}");
+            }
+            commands.extend(command.get_subcommands().cloned());
+        }
+    }
+
+    #[test]
     fn every_subcommand_shows_an_example() {
         for command in Cli::command().get_subcommands() {
             let shown = command

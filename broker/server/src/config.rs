@@ -11,6 +11,7 @@ mod refusal;
 mod resolve;
 mod show;
 mod value;
+mod variables;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,9 +19,13 @@ use std::time::Duration;
 use clap::ArgMatches;
 
 pub(crate) use address::Address;
+#[cfg(test)]
+pub(crate) use keys::KEYS;
 pub(crate) use keys::Keys;
 pub(crate) use refusal::Refusal;
 pub(crate) use value::{Durability, Interval, LogFormat, Secret, SyncMode, closest};
+#[cfg(test)]
+pub(crate) use variables::OTHERS as OTHER_VARIABLES;
 
 use origin::Origins;
 
@@ -122,12 +127,16 @@ pub(crate) fn load(
     matches: &ArgMatches,
     file: Option<&Path>,
 ) -> Result<Loaded, Refusal> {
+    let variables = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    let unknown = variables::check(variables)?;
     let mut origins = Origins::from_matches(matches);
     let keys = match file {
         Some(path) => given.or(file::read(path, &mut origins)?),
         None => given,
     };
-    resolve::resolve(keys, origins, &resolve::Surroundings::here())
+    let mut loaded = resolve::resolve(keys, origins, &resolve::Surroundings::here())?;
+    loaded.warnings.extend(unknown);
+    Ok(loaded)
 }
 
 /// A node's configuration from its file alone: for tools that talk to the node.

@@ -99,6 +99,9 @@ impl FromStr for BrokerUri {
         let text = text.trim();
         match text.strip_prefix("failover:") {
             Some(rest) => failover(rest.strip_prefix("//").unwrap_or(rest)),
+            None if text.contains(',') => Err(format!(
+                "`{text}` names several brokers: to try each of them, write 'failover:({text})'"
+            )),
             None => Ok(Self {
                 addresses: vec![address(text)?],
                 failover: None,
@@ -327,6 +330,10 @@ mod tests {
             ("failover:(tcp://a)", "the port is missing"),
             ("ssl://a:61614", "wants TLS"),
             ("tcp://a:0", "port 0"),
+            (
+                "tcp://a:1,tcp://b:2",
+                "several brokers: to try each of them, write 'failover:(tcp://a:1,tcp://b:2)'",
+            ),
             ("http://a:80", "use tcp://"),
         ] {
             let error = text.parse::<BrokerUri>().unwrap_err();

@@ -99,7 +99,8 @@ mod tests {
     #[test]
     fn a_file_is_read_and_its_lines_noted() {
         let mut origins = Origins::default();
-        let text = "# ours\nreplicas = 3\nzk_session_timeout = 2000\nframe_bytes_max = \"1MiB\"\n";
+        let text =
+            "# ours\nreplicas = 3\nzk_session_timeout = \"2s\"\nframe_bytes_max = \"1MiB\"\n";
         let keys = parse(text, Path::new("node.toml"), &mut origins).unwrap();
         assert_eq!(keys.replicas, Some(3));
         assert_eq!(keys.zk_session_timeout.unwrap().as_ms(), 2_000);
@@ -132,6 +133,8 @@ mod tests {
         assert!(refused("bind = \"0.0.0.0\"").contains(
             "`0.0.0.0` is not an address: the port is missing; write it like tcp://127.0.0.1:61613"
         ));
+        let bare = refused("lease = 500");
+        assert!(bare.contains("write \"500s\" or \"500ms\""), "{bare}");
         assert!(refused("heartbeat = \"often\"").contains("`often` is not a length of time"));
     }
 

@@ -23,7 +23,7 @@ macro_rules! keys {
         }
 
         /// Every key's name and variable, in the order of the table.
-        pub(super) const KEYS: &[(&str, &str)] = &[$( $( (stringify!($name), $variable), )+ )+];
+        pub(crate) const KEYS: &[(&str, &str)] = &[$( $( (stringify!($name), $variable), )+ )+];
 
         impl Keys {
             /// What this source says, and where it says nothing, what the other one does.

@@ -38,6 +38,7 @@ const CONNECT_TIMEOUT_MAX: Interval = Interval::from_ms(600_000);
 /// The ZooKeeper client tells of every attempt to connect, at several levels; what an
 /// operator should know of the connection, `membership` says once.
 const LOG: &str = "info,zookeeper_client=error";
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// Reading them holds up a new master: with the most of them by about a second.
 const DUPLICATE_WINDOW: RangeInclusive<u32> = 1 << 10..=1 << 24;
 /// ZooKeeper's own bounds for the usual tick of two seconds are 4 s and 40 s.
@@ -93,6 +94,7 @@ impl Resolver {
     fn config(&mut self, surroundings: &Surroundings) -> Result<Config, Refusal> {
         self.check_standalone()?;
         let (hostname, node, directory) = self.identity(surroundings);
+        self.check_directory(&directory)?;
         let stomp = self
             .keys
             .stomp
@@ -116,11 +118,7 @@ impl Resolver {
         let intervals = self.intervals(cluster.is_some())?;
         let limits = self.limits()?;
         let log = self.keys.log.get_or_insert_with(|| LOG.to_owned()).clone();
-        if let Err(error) = EnvFilter::try_new(&log) {
-            return Err(self
-                .refuse("log", format!("`{log}` is not a log filter: {error}"))
-                .cure("write a level (error, warn, info, debug, trace), or target=level pairs with commas between"));
-        }
+        self.check_log(&log)?;
         let config = Config {
             node,
             directory,
@@ -137,6 +135,38 @@ impl Resolver {
         self.check_ports(&config)?;
         self.warn_of_what_is_unusual(&config);
         Ok(config)
+    }
+
+    /// It need not be there yet; what cannot become a directory is said here.
+    fn check_directory(&self, directory: &Path) -> Result<(), Refusal> {
+        let problem = if directory.as_os_str().is_empty() {
+            "directory is empty: messages need a place".to_owned()
+        } else if fs::metadata(directory).is_ok_and(|found| !found.is_dir()) {
+            format!("directory = {} is a file", directory.display())
+        } else {
+            return Ok(());
+        };
+        Err(self
+            .refuse("directory", problem)
+            .cure("name a directory, as in \"/var/lib/replicamq\"; it is made if it is missing"))
+    }
+
+    /// A word that is no level would be taken for a target, of which there is none.
+    fn check_log(&self, log: &str) -> Result<(), Refusal> {
+        let mut words = log
+            .split(',')
+            .map(str::trim)
+            .filter(|word| !word.contains(['=', '[']));
+        let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+        let problem = match (words.find(|word| !is_level(word)), EnvFilter::try_new(log)) {
+            (Some(word), _) => format!("`{word}` is not a log level"),
+            (None, Err(error)) => format!("`{log}` is not a log filter: {error}"),
+            (None, Ok(_)) => return Ok(()),
+        };
+        Err(self.refuse("log", problem).cure(&format!(
+            "write a level ({}), or target=level pairs with commas between",
+            LEVELS.join(", ")
+        )))
     }
 
     fn refuse(&self, key: &str, problem: String) -> Refusal {

@@ -237,7 +237,7 @@ fn a_client_has_half_a_minute_to_connect_or_as_long_as_is_said() {
     assert_eq!(timeout(""), Duration::from_secs(30));
     assert_eq!(timeout("connect_timeout = \"1s\""), Duration::from_secs(1));
     assert_eq!(
-        timeout("connect_timeout = 2500"),
+        timeout("connect_timeout = \"2500ms\""),
         Duration::from_millis(2_500)
     );
     assert_eq!(
@@ -280,4 +280,43 @@ fn the_effective_configuration_names_its_sources() {
     assert!(text.contains("security_token = \"***\""), "{text}");
     let again: Keys = toml::from_str(&text).unwrap();
     assert_eq!(again.replicas, Some(3));
+}
+
+#[test]
+fn a_directory_that_cannot_be_one_is_refused() {
+    let empty = refused("directory = \"\"");
+    assert!(empty.contains("directory is empty") && empty.contains("cure: name a directory"));
+    let file = refused("directory = \"/proc/self/cmdline\"");
+    assert!(
+        file.contains("directory = /proc/self/cmdline is a file"),
+        "{file}"
+    );
+    assert!(resolved("directory = \"/nonexistent/yet\"").is_ok());
+    assert!(resolved("directory = \"/proc/self\"").is_ok());
+}
+
+#[test]
+fn a_log_filter_names_levels_that_there_are() {
+    for log in [
+        "loud",
+        "info,loud",
+        "",
+        "info,",
+        "replicamq=loud",
+        "replicamq_store",
+    ] {
+        let said = refused(&format!("log = \"{log}\""));
+        assert!(
+            said.contains("write a level (off, error, warn, info, debug, trace)"),
+            "{log}: {said}"
+        );
+    }
+    for log in [
+        "WARN",
+        "off",
+        "info,replicamq_store=debug",
+        "error,[session]=trace",
+    ] {
+        assert!(resolved(&format!("log = \"{log}\"")).is_ok(), "{log}");
+    }
 }
