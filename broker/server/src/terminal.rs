@@ -13,6 +13,11 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
+/// Writes bytes to stdout as they are, with nothing after them.
+pub(crate) fn raw(bytes: &[u8]) -> io::Result<()> {
+    io::stdout().lock().write_all(bytes)
+}
+
 /// Writes bytes to stdout as they are, with a newline after them.
 pub(crate) fn raw_line(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();

@@ -35,6 +35,7 @@ Examples:
   replicamq receive /queue/orders --count 1
   replicamq receive /queue/orders --timeout 2s > orders.txt
   replicamq receive /queue/orders --json | jq .body
+  replicamq receive /queue/images --count 1 --raw > image.png
   replicamq receive /queue/orders --count 100 --transaction 10
   replicamq receive /topic/news --durable reader --client-id kiosk-7
   replicamq receive /queue/orders --broker 'failover:(tcp://a:61613,tcp://b:61613,tcp://c:61613)'

@@ -16,8 +16,12 @@ pub(super) struct Show {
     json: bool,
 
     /// Print the headers above each body, and a blank line between
-    #[arg(long, conflicts_with = "json")]
-    show_headers: bool,
+    #[arg(long = "show-headers", conflicts_with = "json")]
+    headers: bool,
+
+    /// Print the bodies exactly as they are, with nothing between or after them
+    #[arg(long, conflicts_with_all = ["json", "headers"])]
+    raw: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -70,7 +74,11 @@ pub(super) fn show(message: &Frame, how: Show) -> anyhow::Result<()> {
             let json = serde_json::to_string(&Shown::new(message))?;
             return terminal::line(&json);
         }
-        if how.show_headers {
+        if how.raw {
+            terminal::raw(&message.body)?;
+            return terminal::flush();
+        }
+        if how.headers {
             for (name, value) in message.headers() {
                 terminal::line(&format!("{name}: {value}"))?;
             }
