@@ -1,5 +1,6 @@
 //! `replicamq send`: messages from arguments, from stdin, or made up.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 
@@ -36,7 +37,9 @@ Examples:
   replicamq send /queue/lines --stdin-lines < access.log
   replicamq send /queue/load --count 100000 --size 1024 --in-flight 500
   replicamq send /queue/orders --transaction 10 --stdin-lines < orders.txt
-  replicamq send /topic/news 'hello' --broker 'failover:(tcp://a:61613,tcp://b:61613,tcp://c:61613)'")]
+  replicamq send /topic/news 'hello' --broker 'failover:(tcp://a:61613,tcp://b:61613,tcp://c:61613)'
+
+Exit code 1 if it broke off; it then says how many messages were acknowledged.")]
 pub(crate) struct SendArgs {
     /// Where to: /queue/NAME or /topic/NAME
     #[arg(value_parser = destination)]
@@ -205,6 +208,9 @@ struct Sender<'a> {
     /// Messages of the transaction that is being filled.
     open: Vec<Frame>,
     sent: u64,
+    acknowledged: u64,
+    /// How many messages each receipt that has not come will acknowledge.
+    waiting: BTreeMap<u64, u64>,
 }
 
 pub(crate) async fn send(args: SendArgs) -> anyhow::Result<()> {
@@ -216,14 +222,13 @@ pub(crate) async fn send(args: SendArgs) -> anyhow::Result<()> {
         ids: Ids::new(),
         open: Vec::new(),
         sent: 0,
+        acknowledged: 0,
+        waiting: BTreeMap::new(),
     };
     tokio::select! {
-        done = sender.run(&mut bodies) => done?,
-        // Interrupted: what was sent is sent, what has no receipt is unknown.
-        _ = tokio::signal::ctrl_c() => {
-            let waiting = sender.session.unsafe_len();
-            bail!("interrupted after {} messages; {waiting} receipts had not come", sender.sent);
-        }
+        done = sender.run(&mut bodies) => done.with_context(|| sender.so_far())?,
+        // What was sent is sent, what has no receipt is unknown.
+        _ = tokio::signal::ctrl_c() => bail!("{}: interrupted", sender.so_far()),
     }
     let sent = sender.sent;
     sender.session.close().await?;
@@ -239,6 +244,21 @@ pub(crate) async fn send(args: SendArgs) -> anyhow::Result<()> {
 }
 
 impl Sender<'_> {
+    /// For one who must go on from here.
+    fn so_far(&self) -> String {
+        let sent = self.sent;
+        if !self.args.receipt && self.args.transaction.is_none() {
+            return format!("broke off after {sent} messages, without receipts for them");
+        }
+        let acknowledged = self.acknowledged;
+        match sent - acknowledged {
+            0 => format!("broke off after {sent} messages, all acknowledged"),
+            unknown => format!(
+                "broke off after {sent} messages: {acknowledged} were acknowledged, of {unknown} it is not known whether they arrived"
+            ),
+        }
+    }
+
     async fn run(&mut self, bodies: &mut Bodies) -> anyhow::Result<()> {
         let in_flight = self.args.in_flight.get();
         let mut more = true;
@@ -275,7 +295,8 @@ impl Sender<'_> {
                 }
             }
             None if self.args.receipt => {
-                self.session.send_safely(frame);
+                let number = self.session.send_safely(frame);
+                self.waiting.insert(number, 1);
             }
             None => {
                 self.session.send_once(&frame);
@@ -289,8 +310,10 @@ impl Sender<'_> {
 
     fn end_transaction(&mut self) {
         if !self.open.is_empty() {
-            self.session
-                .send_transaction(std::mem::take(&mut self.open));
+            let held = self.open.len() as u64;
+            let open = std::mem::take(&mut self.open);
+            let number = self.session.send_transaction(open);
+            self.waiting.insert(number, held);
         }
     }
 
@@ -313,9 +336,12 @@ impl Sender<'_> {
         frame.with_body(body)
     }
 
-    fn note(&self, event: &Event) -> anyhow::Result<()> {
+    fn note(&mut self, event: &Event) -> anyhow::Result<()> {
         match event {
-            Event::Receipt(_) => Ok(()),
+            Event::Receipt(number) => {
+                self.acknowledged += self.waiting.remove(number).unwrap_or(0);
+                Ok(())
+            }
             Event::Reconnected => {
                 if !self.args.quiet {
                     let (address, again) = (self.session.address(), self.session.unsafe_len());
@@ -332,13 +358,70 @@ impl Sender<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+    use tokio::time::timeout;
+
     use super::*;
+    use crate::client::peer::Peer;
 
     #[test]
     fn ids_differ_between_messages_and_runs() {
         let (mut one, mut two) = (Ids::new(), Ids::new());
         assert_ne!(one.next(), one.next());
         assert_ne!(one.next(), two.next());
+    }
+
+    #[derive(Debug, Parser)]
+    struct Send {
+        #[command(flatten)]
+        args: SendArgs,
+    }
+
+    #[tokio::test]
+    async fn one_that_breaks_off_says_how_many_were_acknowledged() {
+        let refused = |flags: &'static [&str], receipts: u32| async move {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let uri = listener.local_addr().unwrap().to_string();
+            let mut broker = JoinSet::new();
+            broker.spawn(async move {
+                let mut peer = Peer::accept(&listener).await;
+                let mut left = receipts;
+                while left > 0 {
+                    let frame = peer.read().await;
+                    if frame.header("receipt").is_some() {
+                        peer.receipt(&frame).await;
+                        left -= 1;
+                    }
+                }
+                peer.read().await;
+                peer.write(&Frame::new(Verb::Error).with("message", "no more"))
+                    .await;
+                // Until the client goes.
+                while peer.try_read().await.is_some() {}
+            });
+            let program = ["send", "/queue/q", "--broker", &uri, "--size", "3"];
+            let args = Send::try_parse_from(program.iter().chain(flags))
+                .unwrap()
+                .args;
+            let sent = timeout(Duration::from_secs(10), send(args)).await;
+            format!("{:#}", sent.expect("it ends").unwrap_err())
+        };
+        let said = refused(&["--count", "10", "--in-flight", "1"], 3).await;
+        assert!(
+            said.starts_with("broke off after 4 messages: 3 were acknowledged, of 1 it is not"),
+            "{said}"
+        );
+        assert!(said.ends_with("the broker refused: no more"), "{said}");
+        let flags = &["--count", "10", "--transaction", "4", "--in-flight", "1"];
+        let said = refused(flags, 1).await;
+        assert!(
+            said.starts_with("broke off after 8 messages: 4 were acknowledged"),
+            "{said}"
+        );
     }
 
     #[tokio::test]
