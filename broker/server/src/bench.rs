@@ -4,6 +4,7 @@
 //! task a connection, frames written in batches, no allocation but the decoder's.
 
 mod consumer;
+mod guard;
 mod producer;
 mod progress;
 mod report;
@@ -41,6 +42,8 @@ const DRAIN_CHECK: Duration = Duration::from_millis(20);
 /// Producers send with receipts and keep --in-flight messages on their way; consumers acknowledge what they get. The
 /// latency of a send ends with its receipt, that of a delivery with its arrival at the consumer. Warm-up is not
 /// measured. Everything that was sent is received again, and counted: lost and duplicated messages are shown.
+///
+/// A queue with messages of others is left alone, unless with --force.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -91,6 +94,10 @@ pub(crate) struct BenchArgs {
     /// Spread the connections over so many queues [default: one for each pair of producer and consumer]
     #[arg(long, value_name = "N")]
     queues: Option<NonZeroU32>,
+
+    /// Also take what no bench has sent out of the queues
+    #[arg(long)]
+    force: bool,
 
     /// How consumers acknowledge
     #[arg(long, value_enum, default_value_t = Ack::Individual)]
@@ -175,6 +182,11 @@ pub(crate) async fn bench(args: BenchArgs) -> anyhow::Result<()> {
             args.consumers
         );
     }
+    if args.consumers > 0 && !args.force {
+        for index in 0..args.queues() {
+            guard::look(&args, &args.queue(index)).await?;
+        }
+    }
     let report = LocalSet::new().run_until(measure(&args)).await?;
     let print = || {
         if args.json {
@@ -225,7 +237,7 @@ async fn start_consumers(
 ) -> anyhow::Result<Tasks> {
     let mut tasks = JoinSet::new();
     for (index, connection) in (0..).zip(connections) {
-        let mut consumer = Consumer::new(connection, args.ack, Rc::clone(tally));
+        let mut consumer = Consumer::new(connection, args.ack, args.force, Rc::clone(tally));
         let queue = args.queue(index);
         let subscribed = consumer.subscribe(&queue, args.prefetch.get());
         subscribed.await.context("subscribe")?;

@@ -123,7 +123,7 @@ async fn what_comes_together_with_a_receipt_is_acknowledged() {
     );
     let mut peer = peer.unwrap();
     let tally = Rc::new(Tally::new(1, 1));
-    let mut consumer = Consumer::new(connection.unwrap(), Ack::Client, tally);
+    let mut consumer = Consumer::new(connection.unwrap(), Ack::Client, true, tally);
     let broker = async {
         let subscribe = peer.read().await;
         let message = Frame::new(Verb::Message).with("ack", "7");
@@ -145,4 +145,70 @@ async fn what_comes_together_with_a_receipt_is_acknowledged() {
     let frame = tokio::time::timeout(Duration::from_secs(10), acknowledged).await;
     let frame = frame.expect("it is acknowledged");
     assert_eq!((frame.verb, frame.header("id")), (Verb::Ack, Some("7")));
+}
+
+/// The frames that a client sends to its end.
+async fn rest_of(mut peer: Peer) -> Vec<Verb> {
+    let mut verbs = Vec::new();
+    while let Some(frame) = peer.try_read().await {
+        verbs.push(frame.verb);
+    }
+    verbs
+}
+
+#[tokio::test]
+async fn a_queue_with_messages_of_others_is_left_alone() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let broker = listener.local_addr().unwrap().to_string();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut peer = Peer::accept(&listener).await;
+        assert_eq!(peer.read().await.header("browser"), Some("true"));
+        let message = Frame::new(Verb::Message).with("message-id", "m");
+        peer.write(&message.with_body("an order")).await;
+        assert_eq!(rest_of(peer).await, [], "it takes nothing");
+    });
+    let args = args(&["--broker", &broker]);
+    let done = tokio::time::timeout(Duration::from_secs(10), bench(args)).await;
+    let error = done.expect("it ends").unwrap_err().to_string();
+    assert!(
+        error.contains("/queue/bench holds messages that are not"),
+        "{error}"
+    );
+    tasks.join_next().await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_message_of_others_behind_the_first_is_left_alone() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address: crate::config::Address =
+        listener.local_addr().unwrap().to_string().parse().unwrap();
+    let opening = crate::client::Opening::default();
+    let (connection, peer) = tokio::join!(
+        Connection::open(&address, &opening),
+        Peer::accept_one(&listener)
+    );
+    let mut peer = peer.unwrap();
+    let tally = Rc::new(Tally::new(1, 1));
+    let mut consumer = Consumer::new(connection.unwrap(), Ack::Client, false, tally);
+    let broker = async {
+        let subscribe = peer.read().await;
+        peer.receipt(&subscribe).await;
+        let message = Frame::new(Verb::Message).with("ack", "7");
+        peer.write(&message.with_body("an order")).await;
+        rest_of(peer).await
+    };
+    let subscribed = async {
+        consumer.subscribe("/queue/q", 10).await.unwrap();
+        consumer.run(CancellationToken::new()).await
+    };
+    let both = async { tokio::join!(subscribed, broker) };
+    let both = tokio::time::timeout(Duration::from_secs(10), both).await;
+    let (error, verbs) = both.expect("it ends");
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("/queue/q holds messages that are not"),
+        "{error}"
+    );
+    assert_eq!(verbs, [], "it is not acknowledged");
 }

@@ -9,8 +9,8 @@ use replicamq_protocols::stomp::{Frame, Verb};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::Ack;
 use super::tally::Tally;
+use super::{Ack, guard};
 use crate::client::Connection;
 use crate::clock;
 
@@ -20,15 +20,19 @@ const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Consumer {
     connection: Connection,
     ack: Ack,
+    force: bool,
+    queue: String,
     tally: Rc<Tally>,
     frame: Frame,
 }
 
 impl Consumer {
-    pub(super) fn new(connection: Connection, ack: Ack, tally: Rc<Tally>) -> Self {
+    pub(super) fn new(connection: Connection, ack: Ack, force: bool, tally: Rc<Tally>) -> Self {
         Self {
             connection,
             ack,
+            force,
+            queue: String::new(),
             tally,
             frame: Frame::new(Verb::Message),
         }
@@ -36,6 +40,7 @@ impl Consumer {
 
     /// Subscribes and waits until the broker has done so.
     pub(super) async fn subscribe(&mut self, queue: &str, prefetch: u32) -> anyhow::Result<()> {
+        queue.clone_into(&mut self.queue);
         let subscribing = Subscribing {
             id: "1",
             destination: queue,
@@ -88,6 +93,10 @@ impl Consumer {
         while self.connection.received(&mut self.frame)? {
             if self.frame.verb == Verb::Receipt {
                 break;
+            }
+            // Without its acknowledgement it goes back when this connection ends.
+            if !self.force && guard::is_foreign(&self.frame) {
+                return Err(guard::Foreign::new(&self.queue).into());
             }
             let redelivered = self.frame.header("redelivered") == Some("true");
             self.tally
