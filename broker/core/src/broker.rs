@@ -24,6 +24,7 @@ mod dead_letter;
 mod destination;
 mod dispatch;
 mod expiry;
+mod forget;
 mod publish;
 mod send;
 mod status;
@@ -71,6 +72,7 @@ pub struct Broker {
     /// The one that was looked at last.
     idle_last: Option<Key<Feed>>,
     expiry_next_ms: u64,
+    forget_next_ms: u64,
 }
 
 /// The next numbers to give to destinations and durable subscriptions.

@@ -7,6 +7,7 @@ use crate::backlog::Backlog;
 use crate::client::Subscription;
 use crate::keyspace::message::Log;
 use crate::keyspace::{durable, queue};
+use crate::rest::Rest;
 use crate::slab::Key;
 use crate::topic::Topic;
 
@@ -68,6 +69,7 @@ pub(crate) struct Feed {
     pub(crate) last_put: u64,
     /// Bytes of its non-persistent messages, until they are settled.
     pub(crate) volatile_bytes: usize,
+    pub(crate) rest: Rest,
     pub(crate) in_flight: u64,
     pub(crate) enqueued: u64,
     pub(crate) dequeued: u64,
@@ -98,6 +100,7 @@ impl Feed {
             last_batch: 0,
             last_put: 0,
             volatile_bytes: 0,
+            rest: Rest::default(),
             in_flight: 0,
             enqueued: 0,
             dequeued: 0,

@@ -22,6 +22,7 @@ mod feed;
 mod keyspace;
 mod limits;
 mod outbox;
+mod rest;
 mod slab;
 mod topic;
 mod transaction;

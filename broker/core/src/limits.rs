@@ -74,6 +74,9 @@ pub struct Limits {
     pub browse_page_bytes: usize,
     /// How often memory is searched for expired messages.
     pub expiry_interval_ms: u64,
+    /// A destination without messages and consumers that nobody has used for so
+    /// long is forgotten.
+    pub forget_after_ms: u64,
 }
 
 impl Default for Limits {
@@ -108,6 +111,7 @@ impl Default for Limits {
             browse_page_messages: 100,
             browse_page_bytes: 1 << 20,
             expiry_interval_ms: 500,
+            forget_after_ms: 600_000,
         }
     }
 }

@@ -9,6 +9,7 @@ use replicamq_proto::store::v1::Message;
 use crate::client::Subscription;
 use crate::feed::Feed;
 use crate::keyspace::topic;
+use crate::rest::Rest;
 use crate::slab::Key;
 
 /// A message on its way to the subscriptions of a topic.
@@ -36,6 +37,7 @@ pub(crate) struct Topic {
     /// messages that all of them passed.
     pub(crate) settled_messages: u64,
     pub(crate) settled_bytes: usize,
+    pub(crate) rest: Rest,
     pub(crate) enqueued: u64,
     pub(crate) dequeued: u64,
 }
@@ -51,6 +53,7 @@ impl Topic {
             dirty: false,
             settled_messages: 0,
             settled_bytes: 0,
+            rest: Rest::default(),
             enqueued: 0,
             dequeued: 0,
         }

@@ -142,6 +142,7 @@ impl Broker {
             idle: BTreeSet::new(),
             idle_last: None,
             expiry_next_ms: 0,
+            forget_next_ms: 0,
             limits,
         };
         for (number, record) in records.queues {

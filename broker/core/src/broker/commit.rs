@@ -74,8 +74,11 @@ impl Broker {
                     dispatched,
                 } => self.feed_committed(feed, next, dispatched, effects),
                 Touched::Topic(topic) => {
-                    while let Some(publication) =
-                        self.topics[topic].pop_committed(self.outbox.committed())
+                    let committed = self.outbox.committed();
+                    while let Some(publication) = self
+                        .topics
+                        .get_mut(topic)
+                        .and_then(|topic| topic.pop_committed(committed))
                     {
                         self.fan_out(topic, &publication, effects);
                     }
@@ -229,7 +232,7 @@ impl Broker {
     }
 
     /// Deletes what every durable subscription of a topic is done with.
-    fn trim(&mut self, key: Key<Topic>, lowest: u64) {
+    pub(super) fn trim(&mut self, key: Key<Topic>, lowest: u64) {
         let topic = &mut self.topics[key];
         topic.settled_messages = 0;
         topic.settled_bytes = 0;

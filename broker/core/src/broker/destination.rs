@@ -24,6 +24,7 @@ impl Broker {
 
     pub(super) fn queue(&mut self, name: &str) -> Result<Key<Feed>, Refusal> {
         if let Some(key) = self.queues_by_name.get(name) {
+            self.feeds[*key].rest.end();
             return Ok(*key);
         }
         self.check_destinations()?;
@@ -43,6 +44,7 @@ impl Broker {
 
     pub(super) fn topic(&mut self, name: &str) -> Result<Key<Topic>, Refusal> {
         if let Some(key) = self.topics_by_name.get(name) {
+            self.topics[*key].rest.end();
             return Ok(*key);
         }
         self.check_destinations()?;

@@ -28,5 +28,6 @@ impl Broker {
             }
             self.dispatch(key, effects);
         }
+        self.forget_unused();
     }
 }

@@ -61,6 +61,7 @@ impl Broker {
         let last = &self.clients.connections[connection].last_target;
         if let Some((known, target)) = last
             && known == text
+            && self.is_known(*target)
         {
             return Ok(*target);
         }

@@ -116,7 +116,7 @@ impl Broker {
                 return Err(Refusal::LimitReached {
                     what: "the number of durable subscriptions",
                     limit: self.limits.durables_max as u64,
-                    cure: "delete those that nobody uses",
+                    cure: "delete those that nobody uses, or raise durables_max",
                 });
             }
             None => {}

@@ -7,6 +7,7 @@ mod client;
 mod duplicate;
 mod durable;
 mod expiry;
+mod forget;
 mod harness;
 mod paging;
 mod queue;

@@ -80,6 +80,7 @@ fn limits() -> Limits {
         outstanding_bytes_max: 3_000,
         browse_page_messages: 4,
         expiry_interval_ms: 100,
+        forget_after_ms: 200,
         ..Limits::default()
     }
 }
