@@ -94,6 +94,8 @@ pub(crate) struct Limits {
     pub(crate) connections_max: usize,
     pub(crate) connect_timeout: Duration,
     pub(crate) duplicate_window: u32,
+    pub(crate) destinations_max: usize,
+    pub(crate) durables_max: usize,
     pub(crate) log_segment_bytes: u64,
     pub(crate) log_retention_bytes: u64,
     /// Bytes a second for each; 0: as many as go.

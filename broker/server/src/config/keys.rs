@@ -98,6 +98,10 @@ keys! {
         connect_timeout: Interval, "REPLICAMQ_CONNECT_TIMEOUT", "TIME";
         /// A send that is repeated is known again within so many stored sends; one costs about 30 bytes of memory [default: 400000]
         duplicate_window: u32, "REPLICAMQ_DUPLICATE_WINDOW", "COUNT";
+        /// Queues and topics at a time; unused ones are forgotten after ten minutes [default: 10000]
+        destinations_max: u32, "REPLICAMQ_DESTINATIONS_MAX", "COUNT";
+        /// Durable subscriptions, connected or not [default: 10000]
+        durables_max: u32, "REPLICAMQ_DURABLES_MAX", "COUNT";
         /// The size of one log file [default: 64MiB]
         log_segment_bytes: Bytes, "REPLICAMQ_LOG_SEGMENT_BYTES", "BYTES";
         /// How much log is kept for nodes that were away; beyond it they take a snapshot [default: 1GiB]

@@ -1,12 +1,10 @@
 //! Defaults, and what cannot go together.
 
-use std::fs;
-use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+mod limits;
 
-use replicamq_core::{MESSAGE_BYTES_MAX, TRANSACTION_BYTES_MAX};
-use replicamq_store::BATCH_BYTES_MAX;
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use tracing_subscriber::EnvFilter;
 
 use super::address::{Address, Connector, NodeName, ZkPath};
@@ -14,33 +12,15 @@ use super::file::read_text;
 use super::keys::Keys;
 use super::origin::{Origin, Origins};
 use super::refusal::Refusal;
-use super::value::{Bytes, Durability, Interval, LogFormat, Secret, SyncMode};
-use super::{Cluster, Config, Intervals, Limits, Listen, Loaded, ZK_PATH_DEFAULT};
+use super::value::{Durability, Interval, LogFormat, Secret, SyncMode};
+use super::{Cluster, Config, Intervals, Listen, Loaded, ZK_PATH_DEFAULT};
 
 const REPLICAS_MAX: u32 = 9;
 const SECRET_BYTES_MAX: u64 = 4096;
-/// Smaller ones would make a file of nearly every large message.
-const LOG_SEGMENT_BYTES_MIN: u64 = 1 << 20;
-const FRAME_BYTES_MIN: u64 = 1 << 10;
-/// Room for a frame's headers, and for what its encoding as a message adds.
-const FRAME_HEAD_BYTES: usize = 1 << 20;
-/// Every frame that the codec lets through can be stored: it is a message that the core
-/// takes, alone or in a transaction, and that fits into the log's largest batch. A larger
-/// one would be refused after it was received, or stop the node as a batch too large.
-const FRAME_BYTES_MAX: u64 = (MESSAGE_BYTES_MAX - FRAME_HEAD_BYTES) as u64;
-/// What a batch may hold beside the largest message or transaction: what other commands
-/// began, and the keys.
-const BATCH_REST_BYTES: usize = 16 << 20;
-const _: () = assert!(MESSAGE_BYTES_MAX <= TRANSACTION_BYTES_MAX);
-const _: () = assert!(TRANSACTION_BYTES_MAX + BATCH_REST_BYTES <= BATCH_BYTES_MAX);
-const CONNECT_TIMEOUT_MIN: Interval = Interval::from_ms(1_000);
-const CONNECT_TIMEOUT_MAX: Interval = Interval::from_ms(600_000);
 /// The ZooKeeper client tells of every attempt to connect, at several levels; what an
 /// operator should know of the connection, `membership` says once.
 const LOG: &str = "info,zookeeper_client=error";
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-/// Reading them holds up a new master: with the most of them by about a second.
-const DUPLICATE_WINDOW: RangeInclusive<u32> = 1 << 10..=1 << 24;
 /// ZooKeeper's own bounds for the usual tick of two seconds are 4 s and 40 s.
 const ZK_SESSION_TIMEOUT_MIN: Interval = Interval::from_ms(500);
 
@@ -424,99 +404,6 @@ impl Resolver {
             lease: lease.0,
             suspicion: suspicion.0,
         })
-    }
-
-    fn limits(&mut self) -> Result<Limits, Refusal> {
-        let frame = self.keys.frame_bytes_max.get_or_insert(Bytes(16 << 20)).0;
-        let connections = *self.keys.connections_max.get_or_insert(10_000);
-        let usual = replicamq_core::Limits::default();
-        let duplicates = &mut self.keys.duplicate_window;
-        let duplicates = *duplicates.get_or_insert(usual.duplicate_window);
-        let segment = self.keys.log_segment_bytes.get_or_insert(Bytes(64 << 20)).0;
-        let retention = self
-            .keys
-            .log_retention_bytes
-            .get_or_insert(Bytes(1 << 30))
-            .0;
-        if !(FRAME_BYTES_MIN..=FRAME_BYTES_MAX).contains(&frame) {
-            return Err(self
-                .refuse(
-                    "frame_bytes_max",
-                    format!(
-                        "frame_bytes_max = {} is outside what a broker can promise",
-                        Bytes(frame)
-                    ),
-                )
-                .cure(&format!(
-                    "use {} to {}; larger messages are sent in parts",
-                    Bytes(FRAME_BYTES_MIN),
-                    Bytes(FRAME_BYTES_MAX)
-                )));
-        }
-        if connections == 0 {
-            return Err(self
-                .refuse(
-                    "connections_max",
-                    "connections_max = 0 lets nobody in".to_owned(),
-                )
-                .cure("use 1 or more, or stomp = \"none\" to close the connector"));
-        }
-        if !DUPLICATE_WINDOW.contains(&duplicates) {
-            let problem = format!("duplicate_window = {duplicates} is out of bounds");
-            return Err(self.refuse("duplicate_window", problem).cure(
-                "use 1024 to 16777216: more than all clients send while one of them is cut off",
-            ));
-        }
-        if segment < LOG_SEGMENT_BYTES_MIN {
-            return Err(self
-                .refuse(
-                    "log_segment_bytes",
-                    format!("log_segment_bytes = {} is too small", Bytes(segment)),
-                )
-                .cure("use 1MiB or more"));
-        }
-        if retention < segment {
-            let other = self.shown("log_segment_bytes", Bytes(segment));
-            return Err(self
-                .refuse(
-                    "log_retention_bytes",
-                    format!(
-                        "log_retention_bytes = {} is less than one log file: {other}",
-                        Bytes(retention)
-                    ),
-                )
-                .cure("keep several log files, as with 1GiB"));
-        }
-        Ok(Limits {
-            frame_bytes_max: usize::try_from(frame).expect("it is at most FRAME_BYTES_MAX"),
-            connections_max: usize::try_from(connections).expect("a usize has 32 bits"),
-            connect_timeout: self.connect_timeout()?,
-            duplicate_window: duplicates,
-            log_segment_bytes: segment,
-            log_retention_bytes: retention,
-            snapshot_rate: self.keys.snapshot_rate.get_or_insert(Bytes(64 << 20)).0,
-            scrub_rate: self.keys.scrub_rate.get_or_insert(Bytes(4 << 20)).0,
-        })
-    }
-
-    fn connect_timeout(&mut self) -> Result<Duration, Refusal> {
-        let usual = || Interval::from_ms(30_000);
-        let timeout = *self.keys.connect_timeout.get_or_insert_with(usual);
-        let problem = if timeout < CONNECT_TIMEOUT_MIN {
-            "leaves a client on a slow line no time to connect"
-        } else if timeout > CONNECT_TIMEOUT_MAX {
-            "lets connections that say nothing keep others out for long"
-        } else {
-            return Ok(timeout.0);
-        };
-        Err(self
-            .refuse(
-                "connect_timeout",
-                format!("connect_timeout = {timeout} {problem}"),
-            )
-            .cure(&format!(
-                "use {CONNECT_TIMEOUT_MIN} to {CONNECT_TIMEOUT_MAX}"
-            )))
     }
 
     fn check_ports(&self, config: &Config) -> Result<(), Refusal> {

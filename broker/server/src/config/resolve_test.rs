@@ -1,6 +1,7 @@
 //! What is refused, what is warned of, and what the defaults are.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tracing::Level;
 
@@ -318,5 +319,30 @@ fn a_log_filter_names_levels_that_there_are() {
         "error,[session]=trace",
     ] {
         assert!(resolved(&format!("log = \"{log}\"")).is_ok(), "{log}");
+    }
+}
+
+#[test]
+fn how_many_destinations_and_durables_there_may_be_is_bounded() {
+    let limits = resolved("").unwrap().config.limits;
+    assert_eq!(
+        (limits.destinations_max, limits.durables_max),
+        (10_000, 10_000)
+    );
+    let set = resolved("destinations_max = 7\ndurables_max = 1000000").unwrap();
+    let limits = set.config.limits;
+    assert_eq!(
+        (limits.destinations_max, limits.durables_max),
+        (7, 1_000_000)
+    );
+    for key in ["destinations_max", "durables_max"] {
+        for count in [0, 1_000_001] {
+            let said = refused(&format!("{key} = {count}"));
+            assert!(
+                said.contains(&format!("{key} = {count} is out of bounds")),
+                "{said}"
+            );
+            assert!(said.contains("cure: use 1 to 1000000"), "{said}");
+        }
     }
 }

@@ -357,6 +357,8 @@ impl Process {
         let limits = CoreLimits {
             connections_max: config.limits.connections_max,
             duplicate_window: config.limits.duplicate_window,
+            destinations_max: config.limits.destinations_max,
+            durables_max: config.limits.durables_max,
             ..CoreLimits::default()
         };
         NodeConfig { quorum, limits }
