@@ -100,11 +100,31 @@ fn report(shared: &Shared, node: &NodeId, status: &Status) {
             | Code::Internal
     );
     let text = status.message();
-    if refused && shared.quiet.allows(&format!("{node} {text}")) {
+    if is_other_port(status) && shared.quiet.allows(&format!("{node} other port")) {
+        let address = shared.address(node).unwrap_or_default();
+        tracing::warn!(
+            %node,
+            address,
+            "what listens there is not a node's replication port ({text}): check `bind` and `advertise_replication` of that node"
+        );
+    } else if refused && shared.quiet.allows(&format!("{node} {text}")) {
         tracing::warn!(%node, code = ?status.code(), "a node refused us: {text}");
     } else {
         tracing::debug!(%node, code = ?status.code(), "no answer: {text}");
     }
+}
+
+/// Something else than replication answers at a node's address: another of its ports, most
+/// likely. tonic gives what is no HTTP/2 no code of its own.
+fn is_other_port(status: &Status) -> bool {
+    let mut error: Option<&dyn std::error::Error> = Some(status);
+    while let Some(inner) = error {
+        if inner.to_string().contains("frame with invalid size") {
+            return true;
+        }
+        error = inner.source();
+    }
+    status.code() == Code::Unimplemented
 }
 
 /// A stream to a master, until it ends.

@@ -63,6 +63,15 @@ pub(crate) enum ConnectionError {
     Unanswered { after: Duration },
     #[error("the broker closed the connection")]
     Closed,
+    /// Whoever listens there waits for something else than CONNECT.
+    #[error(
+        "closed without an answer to CONNECT: is this the broker's `stomp` address, and not its `bind` or `admin`?"
+    )]
+    ClosedAtOnce,
+    #[error(
+        "it speaks HTTP, not STOMP: name the broker's `stomp` address (port 61613 by default), not its `bind` (61619) or `admin` (8161)"
+    )]
+    Http,
     #[error("the connection broke")]
     Broken(#[source] io::Error),
     #[error(transparent)]
@@ -119,6 +128,17 @@ impl Connection {
             output,
             deaf: None,
         };
+        while connection.input.is_empty() {
+            connection.exchange().await.map_err(|error| match error {
+                ConnectionError::Closed | ConnectionError::Broken(_) => {
+                    ConnectionError::ClosedAtOnce
+                }
+                error => error,
+            })?;
+        }
+        if is_http(&connection.input) {
+            return Err(ConnectionError::Http);
+        }
         let mut frame = Frame::new(Verb::Connected);
         connection.receive(&mut frame).await?;
         match frame.verb {
@@ -244,6 +264,16 @@ impl Connection {
             self.output = BytesMut::new();
         }
     }
+}
+
+/// A server of HTTP/2, such as gRPC's, begins with a SETTINGS frame of the connection: nine
+/// bytes, of which three are a small length and four the number of no stream. One of HTTP/1
+/// complains in text.
+fn is_http(input: &[u8]) -> bool {
+    const SETTINGS: u8 = 4;
+    let is_settings =
+        |head: &[u8; 9]| head[0] == 0 && head[3] == SETTINGS && head[4] <= 1 && head[5..] == [0; 4];
+    input.first_chunk().is_some_and(is_settings) || input.starts_with(b"HTTP/")
 }
 
 fn connecting<'a>(address: &'a Address, opening: &'a Opening) -> Connecting<'a> {

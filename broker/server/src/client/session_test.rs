@@ -1,5 +1,6 @@
 //! Sessions against a broker of a few lines, on real sockets.
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -130,6 +131,34 @@ async fn without_failover_a_closed_port_is_the_end() {
         )),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn a_port_that_is_not_stomps_is_told_apart() {
+    let settings: &[u8] = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64";
+    let old: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\r\n";
+    for (answer, told) in [
+        (settings, "it speaks HTTP, not STOMP"),
+        (old, "it speaks HTTP, not STOMP"),
+        (b"", "closed without an answer to CONNECT"),
+    ] {
+        let other = listener().await;
+        let uri: BrokerUri = format!("tcp://{}", other.local_addr().unwrap())
+            .parse()
+            .unwrap();
+        let server = async {
+            let (mut stream, _) = other.accept().await.unwrap();
+            stream.readable().await.unwrap();
+            stream.write_all(answer).await.unwrap();
+        };
+        let opened = Session::open(uri, Opening::default());
+        let (opened, ()) = tokio::join!(timeout(Duration::from_secs(10), opened), server);
+        let text = format!("{:#}", anyhow::Error::new(opened.unwrap().unwrap_err()));
+        assert!(
+            text.contains(told) && text.contains("`stomp` address"),
+            "{text}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -70,6 +70,10 @@ pub(crate) enum AskError {
     TokenRefused { address: String },
     #[error("{reason}")]
     Refused { reason: String },
+    #[error(
+        "{address} does not answer as a node's `admin` address does ({reason}): name that (port 8161 by default), not `stomp` (61613) or `bind` (61619)"
+    )]
+    OtherPort { address: String, reason: String },
     #[error("{address} did not answer: {reason}")]
     Failed { address: String, reason: String },
 }
@@ -129,12 +133,33 @@ fn answer<T>(access: &Access, answer: Result<Response<T>, Status>) -> Result<T, 
             Code::FailedPrecondition => AskError::Refused {
                 reason: status.message().to_owned(),
             },
+            Code::Unimplemented => AskError::OtherPort {
+                address,
+                reason: "it knows no status".to_owned(),
+            },
+            _ if speaks_otherwise(&status) => AskError::OtherPort {
+                address,
+                reason: "it does not speak gRPC".to_owned(),
+            },
             _ => AskError::Failed {
                 address,
                 reason: status.message().to_owned(),
             },
         }
     })
+}
+
+/// What came back was no HTTP/2, as far as tonic tells: it gives the failures of its
+/// transport no type of their own.
+fn speaks_otherwise(status: &tonic::Status) -> bool {
+    let mut error: Option<&dyn std::error::Error> = Some(status);
+    while let Some(inner) = error {
+        if inner.to_string().contains("frame with invalid size") {
+            return true;
+        }
+        error = inner.source();
+    }
+    false
 }
 
 /// tonic wraps what happened in several layers of "transport error".
@@ -144,4 +169,37 @@ fn innermost(error: &dyn std::error::Error) -> String {
         error = source;
     }
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stomp_port_is_told_apart() {
+        let stomp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let access = Access {
+            address: stomp.local_addr().unwrap().to_string().parse().unwrap(),
+            token: None,
+        };
+        let server = async {
+            let (mut stream, _) = stomp.accept().await.unwrap();
+            stream.readable().await.unwrap();
+            stream
+                .write_all(b"ERROR\nmessage:this is a STOMP port\n\n\0")
+                .await
+                .unwrap();
+            stream
+        };
+        let (asked, _open) = tokio::join!(ask(&access, false), server);
+        let error = asked.unwrap_err();
+        assert!(matches!(error, AskError::OtherPort { .. }), "{error:?}");
+        assert!(
+            error.to_string().contains("port 8161 by default"),
+            "{error}"
+        );
+    }
 }
