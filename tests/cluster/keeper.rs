@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use replicamq_harness::cluster::{Cluster, accepts, status};
+use replicamq_harness::cluster::{Cluster, accepts, shared_zookeeper, status};
 use replicamq_harness::load::Load;
 use replicamq_harness::wait;
 use replicamq_harness::zookeeper::ZooKeeper;
@@ -28,6 +28,21 @@ fn nodes_wait_for_a_zookeeper_that_is_not_there_and_say_so() {
     }
     cluster.keeper().start_again().unwrap();
     cluster.complete();
+}
+
+#[test]
+fn a_zookeeper_whose_name_nobody_knows_is_named_and_waited_for() {
+    let mut cluster = Cluster::prepare(&shared_zookeeper(), "");
+    let node = &mut cluster.nodes[0];
+    node.start(&["--zk-address", "no-such-host.invalid:2181"]);
+    let said = node.says("waiting for ZooKeeper at");
+    assert!(
+        said.contains("the name no-such-host.invalid has no address"),
+        "{said}"
+    );
+    assert!(said.contains("correct zk_address"), "{said}");
+    assert!(node.has_ended().is_none(), "it waits");
+    node.terminate();
 }
 
 #[test]

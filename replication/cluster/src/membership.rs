@@ -4,6 +4,7 @@
 //! after each disconnection and in each new session; it never decides who leads.
 
 mod join;
+mod names;
 mod operate;
 mod run;
 mod view;

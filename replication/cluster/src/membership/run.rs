@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use zookeeper_client as zk;
 
+use super::names::unresolved;
 use super::view::Watches;
 use super::znodes::{EpochNode, MemberNode, Paths, VoterNode, to_json};
 use super::{Advert, MembershipConfig, MembershipEvent, RefusedMembership, Standing};
@@ -252,6 +253,9 @@ impl Runner {
                 Err(_) => "no answer in time".to_owned(),
             };
             if self.quiet.allows("connect") {
+                let mut unresolved = unresolved(&paths.hosts).await;
+                unresolved.push(failed);
+                let failed = unresolved.join("; ");
                 tracing::warn!(
                     "waiting for ZooKeeper at {}: {failed}; no election is possible without it: start it, or correct zk_address",
                     self.config.address
