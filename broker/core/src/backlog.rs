@@ -14,8 +14,9 @@
 //! Invariant: whatever was delivered has a lower sequence than the window's
 //! first message, and no stored message expires in memory behind a gap. So what
 //! is loaded of a gap was never delivered before in this mastership, and no
-//! deletion of it can be under way. Where shadows are, both are possible: only
-//! what has a shadow counts there.
+//! deletion of it can be under way but a sweep's, which is remembered until no
+//! read can show it. Where shadows are, both are possible: only what has a
+//! shadow counts there.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -96,6 +97,10 @@ pub(crate) struct Backlog {
     pub(crate) recovered_below: u64,
     /// Nothing that [`expire`](Self::expire) may take expires before.
     expires_first_ms: u64,
+    /// What a sweep deleted from the gap. A read may have begun before that.
+    swept: BTreeSet<u64>,
+    /// Nothing that only the store has expires before, as far as is known.
+    pub(crate) sweep_due_ms: u64,
 }
 
 impl Backlog {
@@ -118,6 +123,8 @@ impl Backlog {
             visible: next,
             recovered_below,
             expires_first_ms: u64::MAX,
+            swept: BTreeSet::new(),
+            sweep_due_ms: if from < next { 0 } else { u64::MAX },
         }
     }
 
@@ -158,14 +165,19 @@ impl Backlog {
         }
     }
 
+    fn note_sweep(&mut self, expires_ms: u64) {
+        self.sweep_due_ms = self.sweep_due_ms.min(never_if_0(expires_ms));
+    }
+
     fn note_expiry(&mut self, entry: &Entry) {
         if entry.message.expires_ms != 0 {
             self.expires_first_ms = self.expires_first_ms.min(entry.message.expires_ms);
         }
     }
 
-    /// Leaves a new stored message in the store alone.
-    pub(crate) fn skip(&mut self, sequence: u64, memory: &mut Memory) {
+    /// Leaves a new stored message in the store alone. `expires_ms`: never if 0.
+    pub(crate) fn skip(&mut self, sequence: u64, expires_ms: u64, memory: &mut Memory) {
+        self.note_sweep(expires_ms);
         match &mut self.gap {
             None => {
                 self.gap = Some(Gap {
@@ -185,8 +197,10 @@ impl Backlog {
     /// The gap grew over what had gathered behind it.
     fn forget_behind(&mut self, memory: &mut Memory) {
         let (messages, bytes) = (&mut self.kept_messages, &mut self.kept_bytes);
+        let due_ms = &mut self.sweep_due_ms;
         self.behind.retain(|entry| {
             if entry.held == Held::Stored {
+                *due_ms = (*due_ms).min(never_if_0(entry.message.expires_ms));
                 *messages -= 1;
                 *bytes -= entry.bytes;
                 memory.windows -= entry.bytes;
@@ -225,6 +239,7 @@ impl Backlog {
                 self.behind.push_back(entry);
                 continue;
             }
+            self.note_sweep(entry.message.expires_ms);
             self.kept_messages -= 1;
             self.kept_bytes -= entry.bytes;
             memory.windows -= entry.bytes;
@@ -428,6 +443,9 @@ impl Backlog {
     /// Takes what was read of the gap up to `end`.
     fn fill_gap(&mut self, loaded: Vec<Loaded>, end: u64, memory: &mut Memory) {
         for (sequence, encoded_bytes, message) in loaded {
+            if self.swept.contains(&sequence) {
+                continue;
+            }
             self.advance_behind(sequence);
             let entry = Entry::new(sequence, Arc::new(message), encoded_bytes, Held::Stored);
             memory.windows += entry.bytes;
@@ -436,6 +454,11 @@ impl Backlog {
             self.note_expiry(&entry);
             self.window.push_back(entry);
         }
+        self.pass_gap(end);
+    }
+
+    /// Nothing of the gap below `end` is only in the store any more.
+    fn pass_gap(&mut self, end: u64) {
         let gap = self.gap.as_mut().expect("a gap stays while it is read");
         gap.from = end;
         if gap.from >= gap.to {
@@ -457,6 +480,41 @@ impl Backlog {
         {
             self.window.extend(self.behind.pop_front());
         }
+    }
+
+    /// What a sweep should read from `from` on, if anything.
+    pub(crate) fn sweep_range(&self, from: u64) -> Option<(u64, u64)> {
+        let gap = self.gap.as_ref()?;
+        let (from, to) = (from.max(gap.from), gap.to.min(self.visible));
+        (self.loading.is_none() && from < to).then_some((from, to))
+    }
+
+    /// Takes a message that only the store has out for good, if it is one and was not yet.
+    pub(crate) fn sweep(&mut self, sequence: u64) -> bool {
+        let gap = self.gap.as_ref();
+        gap.is_some_and(|gap| (gap.from..gap.to).contains(&sequence)) && self.swept.insert(sequence)
+    }
+
+    /// A sweep found nothing alive from `from`, where the gap begins, to below `to`.
+    pub(crate) fn swept_through(&mut self, from: u64, to: u64) {
+        if self
+            .gap
+            .as_ref()
+            .is_some_and(|gap| gap.from == from && gap.to >= to)
+        {
+            self.pass_gap(to);
+        }
+    }
+
+    /// What was swept is committed and no read is under way: none will show it any more.
+    pub(crate) fn forget_swept(&mut self) {
+        if self.loading.is_none() {
+            self.swept.clear();
+        }
+    }
+
+    pub(crate) fn has_swept(&self) -> bool {
+        !self.swept.is_empty()
     }
 
     /// Copies of the non-persistent messages from `from` to below `to`.
@@ -533,6 +591,13 @@ impl Sieve {
             self.first_ms = self.first_ms.min(entry.message.expires_ms);
         }
         true
+    }
+}
+
+fn never_if_0(expires_ms: u64) -> u64 {
+    match expires_ms {
+        0 => u64::MAX,
+        ms => ms,
     }
 }
 

@@ -15,6 +15,7 @@ use crate::limits::Limits;
 use crate::outbox::{Outbox, Safe};
 use crate::slab::{Key, Slab};
 use crate::topic::Topic;
+use sweep::Sweep;
 
 mod acknowledge;
 mod boot;
@@ -29,6 +30,7 @@ mod publish;
 mod send;
 mod status;
 mod subscribe;
+mod sweep;
 mod transact;
 
 #[cfg(test)]
@@ -73,6 +75,9 @@ pub struct Broker {
     idle_last: Option<Key<Feed>>,
     expiry_next_ms: u64,
     forget_next_ms: u64,
+    sweep: Option<Sweep>,
+    /// The queue that was swept last.
+    swept_last: Option<Key<Feed>>,
 }
 
 /// The next numbers to give to destinations and durable subscriptions.
@@ -87,6 +92,7 @@ struct Numbers {
 enum LoadFor {
     Feed(Key<Feed>),
     Browse(Key<Subscription>),
+    Sweep,
 }
 
 impl Broker {

@@ -74,6 +74,10 @@ pub struct Limits {
     pub browse_page_bytes: usize,
     /// How often memory is searched for expired messages.
     pub expiry_interval_ms: u64,
+    /// Messages that are only in the store and looked at in that time.
+    pub sweep_page_messages: usize,
+    /// The same in bytes.
+    pub sweep_page_bytes: usize,
     /// A destination without messages and consumers that nobody has used for so
     /// long is forgotten.
     pub forget_after_ms: u64,
@@ -111,6 +115,8 @@ impl Default for Limits {
             browse_page_messages: 100,
             browse_page_bytes: 1 << 20,
             expiry_interval_ms: 500,
+            sweep_page_messages: 500,
+            sweep_page_bytes: 1 << 20,
             forget_after_ms: 600_000,
         }
     }

@@ -143,6 +143,8 @@ impl Broker {
             idle_last: None,
             expiry_next_ms: 0,
             forget_next_ms: 0,
+            sweep: None,
+            swept_last: None,
             limits,
         };
         for (number, record) in records.queues {

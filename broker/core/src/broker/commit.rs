@@ -128,6 +128,7 @@ impl Broker {
             None => {}
             Some(LoadFor::Feed(key)) => self.feed_loaded(key, pairs, more, effects),
             Some(LoadFor::Browse(key)) => self.browse_loaded(key, pairs, more, effects),
+            Some(LoadFor::Sweep) => self.sweep_loaded(pairs, more),
         }
         self.wake_starved(effects);
     }

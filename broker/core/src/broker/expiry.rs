@@ -7,8 +7,7 @@ use crate::slab::Key;
 
 impl Broker {
     /// Time passes. Costs nothing most of the time, and else a look at each
-    /// destination; messages that are only in the store are looked at when
-    /// they are loaded.
+    /// destination and one read of messages that are only in the store.
     pub fn tick(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
         self.now_ms = now_ms;
         if now_ms < self.expiry_next_ms {
@@ -29,5 +28,6 @@ impl Broker {
             self.dispatch(key, effects);
         }
         self.forget_unused();
+        self.sweep_on(effects);
     }
 }

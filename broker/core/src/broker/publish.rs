@@ -81,11 +81,12 @@ impl Broker {
             self.evict_idle();
         }
         let feed = &mut self.feeds[key];
+        let expires_ms = message.expires_ms;
         if has_consumers && feed.backlog.has_room(bytes, &self.limits, &self.memory) {
             let entry = Entry::new(sequence, message, encoded_bytes, Held::Stored);
             feed.backlog.push_stored(entry, &mut self.memory);
         } else {
-            feed.backlog.skip(sequence, &mut self.memory);
+            feed.backlog.skip(sequence, expires_ms, &mut self.memory);
         }
     }
 

@@ -12,5 +12,6 @@ mod harness;
 mod paging;
 mod queue;
 mod random;
+mod sweep;
 mod topic;
 mod transaction;

@@ -81,6 +81,7 @@ fn limits() -> Limits {
         browse_page_messages: 4,
         expiry_interval_ms: 100,
         forget_after_ms: 200,
+        sweep_page_messages: 3,
         ..Limits::default()
     }
 }

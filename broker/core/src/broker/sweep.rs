@@ -1,0 +1,151 @@
+//! Expired messages that are only in the store, in queues that nobody consumes.
+//!
+//! One read at a time, of one queue, in the pace of ticks: what it costs does not grow with
+//! what lies there. Queues take turns.
+
+use bytes::Bytes;
+
+use crate::broker::commit::read;
+use crate::broker::{Broker, LoadFor};
+use crate::effect::{Effect, LoadRequest};
+use crate::feed::{Feed, Owner};
+use crate::slab::Key;
+
+/// The sweep of one queue, from its first message that is only in the store to its last.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    feed: Key<Feed>,
+    /// The next sequence to look at.
+    cursor: u64,
+    /// Where nothing alive begins, as long as nothing alive was found.
+    dead_from: Option<u64>,
+    /// When the first of those that were left expires.
+    due_ms: u64,
+    /// The last batch with a deletion of this sweep.
+    batch: u64,
+    /// The read under way, and where it ends.
+    reading: Option<(u64, u64)>,
+}
+
+impl Broker {
+    /// Reads on, or begins with the next queue.
+    pub(super) fn sweep_on(&mut self, effects: &mut Vec<Effect>) {
+        if self
+            .sweep
+            .as_ref()
+            .is_some_and(|sweep| sweep.reading.is_some())
+        {
+            return;
+        }
+        let Some(mut sweep) = self.sweep.take().or_else(|| self.next_sweep()) else {
+            return;
+        };
+        let Some(feed) = self.feeds.get_mut(sweep.feed) else {
+            return;
+        };
+        if sweep.batch <= self.outbox.committed() {
+            feed.backlog.forget_swept();
+        }
+        if !feed.consumers.is_empty() || feed.backlog.loading().is_some() {
+            // Its consumers find what is expired. What they leave is looked at again.
+            feed.backlog.sweep_due_ms = 0;
+            if feed.backlog.has_swept() {
+                self.sweep = Some(sweep);
+            }
+            return;
+        }
+        let Some((from, to)) = feed.backlog.sweep_range(sweep.cursor) else {
+            feed.backlog.sweep_due_ms = feed.backlog.sweep_due_ms.min(sweep.due_ms);
+            if feed.backlog.has_swept() {
+                self.sweep = Some(sweep);
+            }
+            return;
+        };
+        self.last_load += 1;
+        self.loads.insert(self.last_load, LoadFor::Sweep);
+        effects.push(Effect::Load(LoadRequest {
+            token: self.last_load,
+            from: feed.log.key_bytes(from),
+            to: feed.log.key_bytes(to),
+            pairs_max: self.limits.sweep_page_messages,
+            bytes_max: self.limits.sweep_page_bytes,
+        }));
+        sweep.reading = Some((from, to));
+        self.sweep = Some(sweep);
+    }
+
+    fn next_sweep(&mut self) -> Option<Sweep> {
+        let now_ms = self.now_ms;
+        let is_due = |feed: &Feed| {
+            let is_queue = matches!(feed.owner, Owner::Queue(_));
+            is_queue && feed.consumers.is_empty() && feed.backlog.sweep_due_ms <= now_ms
+        };
+        let due = || {
+            self.feeds
+                .iter()
+                .filter(|(_, feed)| is_due(feed))
+                .map(|(key, _)| key)
+        };
+        let after = due().filter(|key| Some(*key) > self.swept_last).min();
+        let feed = after.or_else(|| due().min())?;
+        self.swept_last = Some(feed);
+        let backlog = &mut self.feeds[feed].backlog;
+        if backlog.loading().is_some() {
+            return None;
+        }
+        backlog.sweep_due_ms = u64::MAX;
+        let (from, _) = backlog.sweep_range(0)?;
+        Some(Sweep {
+            feed,
+            cursor: from,
+            dead_from: Some(from),
+            due_ms: u64::MAX,
+            batch: 0,
+            reading: None,
+        })
+    }
+
+    /// The answer to a sweep's read.
+    pub(super) fn sweep_loaded(&mut self, pairs: Vec<(Bytes, Bytes)>, more: bool) {
+        let Some(sweep) = &mut self.sweep else {
+            return;
+        };
+        let (_, to) = sweep.reading.take().expect("an answer follows a question");
+        let Some(feed) = self.feeds.get_mut(sweep.feed) else {
+            self.sweep = None;
+            return;
+        };
+        if !feed.consumers.is_empty() || feed.backlog.loading().is_some() {
+            return;
+        }
+        let loaded = read(feed, pairs);
+        let last = loaded.last().map(|(sequence, ..)| *sequence + 1);
+        sweep.cursor = if more {
+            last.expect("the store says there is more but gives nothing")
+        } else {
+            to
+        };
+        for (sequence, _, message) in loaded {
+            let is_expired = message.expires_ms != 0 && message.expires_ms <= self.now_ms;
+            if !is_expired {
+                if message.expires_ms != 0 {
+                    sweep.due_ms = sweep.due_ms.min(message.expires_ms);
+                }
+                if let Some(from) = sweep.dead_from.take() {
+                    feed.backlog.swept_through(from, sequence);
+                }
+            } else if feed.backlog.sweep(sequence)
+                && let Owner::Queue(queue) = &mut feed.owner
+            {
+                queue.record.depth -= 1;
+                self.outbox.encoder.delete(&feed.log.key(sequence));
+                sweep.batch = self.outbox.number();
+                self.outbox.touch_feed(sweep.feed, feed);
+            }
+        }
+        if let Some(from) = sweep.dead_from {
+            feed.backlog.swept_through(from, sweep.cursor);
+            sweep.dead_from = Some(sweep.cursor);
+        }
+    }
+}
