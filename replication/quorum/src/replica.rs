@@ -5,6 +5,10 @@ use crate::{Appended, Effect, Entries, Epoch, Hello, Message, NodeId, Position, 
 
 /// Following a master.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each tells of another event, and they come in several orders"
+)]
 pub(crate) struct Replica {
     pub(crate) master: NodeId,
     pub(crate) epoch: Epoch,

@@ -151,7 +151,7 @@ fn answer<T>(access: &Access, answer: Result<Response<T>, Status>) -> Result<T, 
 
 /// What came back was no HTTP/2, as far as tonic tells: it gives the failures of its
 /// transport no type of their own.
-fn speaks_otherwise(status: &tonic::Status) -> bool {
+fn speaks_otherwise(status: &Status) -> bool {
     let mut error: Option<&dyn std::error::Error> = Some(status);
     while let Some(inner) = error {
         if inner.to_string().contains("frame with invalid size") {
