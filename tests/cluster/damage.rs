@@ -20,15 +20,17 @@ fn ballast(cluster: &Cluster) {
     let mut client = load::connect(&cluster.addresses());
     let body = "x".repeat(BALLAST_BYTES);
     for _ in 0..BALLAST {
-        client.send("/queue/ballast", &body).unwrap();
+        client
+            .send("/queue/ballast", &body)
+            .expect("the cluster serves");
     }
 }
 
 /// The files of a node whose name ends so, the oldest first.
 fn files(directory: &Path, end: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(directory).expect("the directory is ours to hurt") {
+        let path = entry.expect("the directory is ours to hurt").path();
         if path.is_dir() {
             found.extend(files(&path, end));
         } else if path.to_str().is_some_and(|name| name.ends_with(end)) {
@@ -41,23 +43,41 @@ fn files(directory: &Path, end: &str) -> Vec<PathBuf> {
 
 fn largest(directory: &Path, end: &str) -> PathBuf {
     let files = files(directory, end);
-    let size = |path: &PathBuf| path.metadata().unwrap().len();
-    files.into_iter().max_by_key(size).unwrap()
+    let size = |path: &PathBuf| {
+        path.metadata()
+            .expect("the directory is ours to hurt")
+            .len()
+    };
+    files
+        .into_iter()
+        .max_by_key(size)
+        .expect("the directory is ours to hurt")
 }
 
 /// Changes one bit in place, as a disk might.
 fn rot(path: &Path, offset: u64) {
     let file = fs::File::options().read(true).write(true).open(path);
-    let file = file.unwrap();
+    let file = file.expect("the directory is ours to hurt");
     let mut byte = [0];
-    file.read_exact_at(&mut byte, offset).unwrap();
+    file.read_exact_at(&mut byte, offset)
+        .expect("the directory is ours to hurt");
     byte[0] ^= 0x10;
-    file.write_all_at(&byte, offset).unwrap();
+    file.write_all_at(&byte, offset)
+        .expect("the directory is ours to hurt");
 }
 
 fn halve(path: &Path) {
-    let file = fs::File::options().write(true).open(path).unwrap();
-    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    let file = fs::File::options()
+        .write(true)
+        .open(path)
+        .expect("the directory is ours to hurt");
+    file.set_len(
+        file.metadata()
+            .expect("the directory is ours to hurt")
+            .len()
+            / 2,
+    )
+    .expect("the directory is ours to hurt");
 }
 
 /// Hurts a directory, and tells what its node must name.
@@ -66,7 +86,9 @@ type Hurt = fn(&Path) -> PathBuf;
 const HURTS: [(&str, Hurt); 8] = [
     ("a flipped bit in the newest log segment", |directory| {
         // Where the first record is: behind the header's page.
-        let path = files(directory, ".segment").pop().unwrap();
+        let path = files(directory, ".segment")
+            .pop()
+            .expect("the directory is ours to hurt");
         rot(&path, 4096 + 20);
         path
     }),
@@ -77,7 +99,7 @@ const HURTS: [(&str, Hurt); 8] = [
     }),
     ("a missing log segment", |directory| {
         let path = files(directory, ".segment").remove(1);
-        fs::remove_file(&path).unwrap();
+        fs::remove_file(&path).expect("the directory is ours to hurt");
         path
     }),
     ("half of a log segment", |directory| {
@@ -97,14 +119,18 @@ const HURTS: [(&str, Hurt); 8] = [
     }),
     ("a missing table", |directory| {
         let path = largest(directory, ".sst");
-        fs::remove_file(&path).unwrap();
+        fs::remove_file(&path).expect("the directory is ours to hurt");
         path
     }),
     ("a lost epoch", |directory| {
         for path in files(directory, "") {
-            let name = path.file_name().unwrap().to_str().unwrap();
+            let name = path
+                .file_name()
+                .expect("the directory is ours to hurt")
+                .to_str()
+                .expect("the directory is ours to hurt");
             if name.starts_with("PROMISE") {
-                fs::remove_file(&path).unwrap();
+                fs::remove_file(&path).expect("the directory is ours to hurt");
             }
         }
         directory.join("PROMISE")

@@ -264,16 +264,16 @@ fn what_only_a_dead_master_had_is_cut_when_it_returns() {
 
 /// A directory with all that is in it.
 fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
+    fs::create_dir(to).expect("there is room for a copy");
+    for entry in fs::read_dir(from).expect("there is room for a copy") {
         let (source, target) = {
-            let entry = entry.unwrap();
+            let entry = entry.expect("there is room for a copy");
             (entry.path(), to.join(entry.file_name()))
         };
         if source.is_dir() {
             copy(&source, &target);
         } else {
-            fs::copy(&source, &target).unwrap();
+            fs::copy(&source, &target).expect("there is room for a copy");
         }
     }
 }

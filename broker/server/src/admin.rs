@@ -180,8 +180,17 @@ impl Board {
         }
     }
 
-    /// Before the node has found its cluster.
-    pub(crate) fn waiting(&self, reason: &str) -> Answer {
+    /// Before the node has found its cluster. An asker that went away needs no answer.
+    pub(crate) fn answer_waiting(&self, asked: Asked, reason: &str) {
+        match asked {
+            Asked::Status(answer) => drop(answer.send(self.waiting(reason))),
+            Asked::Transfer { answer, .. } => {
+                drop(answer.send(Handover::Refused(reason.to_owned())));
+            }
+        }
+    }
+
+    fn waiting(&self, reason: &str) -> Answer {
         let own = wire::MemberStatus {
             node: self.node.as_str().to_owned(),
             role: "electing".to_owned(),

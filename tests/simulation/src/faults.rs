@@ -92,12 +92,7 @@ impl World {
             }
             Fault::Pause => self.pause(node, lasts),
             Fault::Partition => self.partition(node, lasts),
-            Fault::OneWay => {
-                let to = self.random.index(self.nodes.len());
-                if to != node {
-                    self.cut(node, to, lasts);
-                }
-            }
+            Fault::OneWay => self.cut_one_way(node, lasts),
             Fault::KeeperCut => self.cut_keeper(node, lasts),
             Fault::KeeperOutage => {
                 for node in 0..self.nodes.len() {
@@ -118,15 +113,23 @@ impl World {
             Fault::Transfer => self.transfer(node),
             Fault::FillTrap => self.set_fill_trap(),
             Fault::FenceTrap => self.set_fence_trap(),
-            Fault::Ambush => {
-                self.ambush = Some(Ambush {
-                    kind: self.random.below(KINDS),
-                    before: self.random.chance(500_000),
-                    power: self.plan.faults.contains(&Fault::PowerLoss)
-                        && self.random.chance(500_000),
-                });
-            }
+            Fault::Ambush => self.set_ambush(),
         }
+    }
+
+    fn cut_one_way(&mut self, node: usize, lasts: u64) {
+        let to = self.random.index(self.nodes.len());
+        if to != node {
+            self.cut(node, to, lasts);
+        }
+    }
+
+    fn set_ambush(&mut self) {
+        self.ambush = Some(Ambush {
+            kind: self.random.below(KINDS),
+            before: self.random.chance(500_000),
+            power: self.plan.faults.contains(&Fault::PowerLoss) && self.random.chance(500_000),
+        });
     }
 
     /// A node that follows a master.

@@ -4,6 +4,7 @@
 use replicamq_quorum::majority;
 
 use crate::disk::Disk;
+use crate::node::Node;
 use crate::world::{Happening, Phase, World};
 
 impl World {
@@ -44,7 +45,7 @@ impl World {
 
     /// A node is cut from `ZooKeeper` until its session is over. It may live on, and be heard.
     pub fn plan_replacement(&mut self, node: usize) {
-        let spare = self.nodes.last().is_some_and(|last| last.is_out());
+        let spare = self.nodes.last().is_some_and(Node::is_out);
         if !spare || self.replaced || !self.nodes[node].place {
             return;
         }

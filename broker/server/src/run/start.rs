@@ -33,7 +33,7 @@ use super::network::{ClusterNetwork, Network};
 use super::repeats::Repeats;
 use super::without_master::Reminder;
 use super::{Process, resolve};
-use crate::admin::{Asked, Board, Handover};
+use crate::admin::Board;
 use crate::config::{self, Address, Cluster, Durability};
 use crate::listener::Reserved;
 use crate::systemd;
@@ -68,32 +68,12 @@ impl Process {
     pub(super) async fn live(&mut self, port: &mut Option<Reserved>) -> anyhow::Result<Ended> {
         let (events, store_events) = mpsc::channel(STORE_EVENTS_MAX);
         let opened = self.open_store(events).await?;
+        self.check_whole(&opened)?;
         let Opened {
             store,
             mut recovered,
-            identity,
-            damage,
-            created: _,
+            ..
         } = opened;
-        if let Some(damage) = damage {
-            tracing::error!(
-                "the store is damaged: {damage}; it does not count until a master has filled it again"
-            );
-        }
-        if std::mem::take(&mut self.damaged) && !recovered.unfilled {
-            anyhow::bail!(
-                "the damage cannot be noted in {}: empty it, and start the node again",
-                self.config.directory.display()
-            );
-        }
-        self.check_whose(&store, identity.cluster.as_deref())?;
-        if recovered.unfilled && self.config.cluster.is_none() {
-            anyhow::bail!(
-                "a broker that stands alone has no master to fill it again: restore a backup of {}, or go on with what is left: replicamq cluster accept-loss --directory {}",
-                self.config.directory.display(),
-                self.config.directory.display()
-            );
-        }
         let store = Arc::new(store);
         let lent = Arc::new(RwLock::new(Some(Arc::clone(&store))));
         let node = NodeId::new(&self.config.node);
@@ -150,6 +130,29 @@ impl Process {
         };
         *port = retired?;
         Ok(ended)
+    }
+
+    /// Tells what is missing, and goes on only where somebody can fill it.
+    fn check_whole(&mut self, opened: &Opened) -> anyhow::Result<()> {
+        let directory = self.config.directory.display();
+        let unfilled = opened.recovered.unfilled;
+        if let Some(damage) = &opened.damage {
+            tracing::error!(
+                "the store is damaged: {damage}; it does not count until a master has filled it again"
+            );
+        }
+        if std::mem::take(&mut self.damaged) && !unfilled {
+            return Err(anyhow!(
+                "the damage cannot be noted in {directory}: empty it, and start the node again"
+            ));
+        }
+        self.check_whose(&opened.store, opened.identity.cluster.as_deref())?;
+        if unfilled && self.config.cluster.is_none() {
+            return Err(anyhow!(
+                "a broker that stands alone has no master to fill it again: restore a backup of {directory}, or go on with what is left: replicamq cluster accept-loss --directory {directory}"
+            ));
+        }
+        Ok(())
     }
 
     /// A log that goes on alone parts from its cluster, and one that began alone has no
@@ -227,13 +230,7 @@ impl Process {
                     membership.stop().await;
                     return Ok(Joined::Stopped);
                 }
-                Some(asked) = self.asked.recv() => match asked {
-                    // An asker that went away needs no answer.
-                    Asked::Status(answer) => drop(answer.send(board.waiting(&waiting))),
-                    Asked::Transfer { answer, .. } => {
-                        drop(answer.send(Handover::Refused(waiting.clone())));
-                    }
-                },
+                Some(asked) = self.asked.recv() => board.answer_waiting(asked, &waiting),
                 event = membership_events.recv() => match event {
                     Some(MembershipEvent::Joined { cluster, standing }) => break (cluster, standing),
                     Some(MembershipEvent::Refused(refused)) => return Err(anyhow!(refused)),
@@ -243,33 +240,7 @@ impl Process {
             }
         };
         store.set_cluster(&id)?;
-        match standing {
-            // Nobody ever counted on what this node promised: empty is all it should be.
-            Standing::New
-                if recovered.unfilled
-                    && recovered.last == Position::default()
-                    && recovered.promised == Epoch(0) =>
-            {
-                store.mark_filled()?;
-                recovered.unfilled = false;
-            }
-            Standing::Unfilled if !recovered.filling => {
-                tracing::warn!(
-                    "ZooKeeper knows this node with another store: it will be filled by the master before it votes"
-                );
-                store.mark_unfilled()?;
-                recovered.unfilled = true;
-            }
-            Standing::Outdated { held } if !recovered.filling && !recovered.unfilled => {
-                tracing::error!(
-                    "this directory is an older copy of itself: its log ends at {}, but it held {held}; was a backup put back? It will be filled by the master before it votes. Never restore one node of a cluster: start it with an empty directory",
-                    recovered.last
-                );
-                store.mark_unfilled()?;
-                recovered.unfilled = true;
-            }
-            Standing::New | Standing::Known | Standing::Unfilled | Standing::Outdated { .. } => {}
-        }
+        settle(standing, store, recovered)?;
         let bind = resolve(&cluster.replication.bind).await?;
         let config = LinkConfig {
             cluster: id.clone(),
@@ -363,6 +334,38 @@ impl Process {
         };
         NodeConfig { quorum, limits }
     }
+}
+
+/// What ZooKeeper knows of this store decides whether it counts.
+fn settle(standing: Standing, store: &Store, recovered: &mut Recovered) -> anyhow::Result<()> {
+    match standing {
+        // Nobody ever counted on what this node promised: empty is all it should be.
+        Standing::New
+            if recovered.unfilled
+                && recovered.last == Position::default()
+                && recovered.promised == Epoch(0) =>
+        {
+            store.mark_filled()?;
+            recovered.unfilled = false;
+        }
+        Standing::Unfilled if !recovered.filling => {
+            tracing::warn!(
+                "ZooKeeper knows this node with another store: it will be filled by the master before it votes"
+            );
+            store.mark_unfilled()?;
+            recovered.unfilled = true;
+        }
+        Standing::Outdated { held } if !recovered.filling && !recovered.unfilled => {
+            tracing::error!(
+                "this directory is an older copy of itself: its log ends at {}, but it held {held}; was a backup put back? It will be filled by the master before it votes. Never restore one node of a cluster: start it with an empty directory",
+                recovered.last
+            );
+            store.mark_unfilled()?;
+            recovered.unfilled = true;
+        }
+        Standing::New | Standing::Known | Standing::Unfilled | Standing::Outdated { .. } => {}
+    }
+    Ok(())
 }
 
 /// Whether a master can repair what ended a life.
