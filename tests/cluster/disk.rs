@@ -134,8 +134,14 @@ fn mount(options: &[&str], at: &Path) -> bool {
     mounted.is_ok_and(|output| output.status.success())
 }
 
-/// Starts a broker that stands alone in `directory`, and hears why it ends.
+/// Starts a broker that stands alone in `directory`, and hears why the system ends it.
 fn refused(directory: &Path) -> String {
+    let (code, said) = serve(directory);
+    assert_eq!(code, Some(1), "{said}");
+    said
+}
+
+fn serve(directory: &Path) -> (Option<i32>, String) {
     let output = process::command()
         .args(["serve", "--admin", "none", "--node", "alone", "--stomp"])
         .arg(format!("tcp://{}", free_address()))
@@ -143,8 +149,8 @@ fn refused(directory: &Path) -> String {
         .arg(directory)
         .output()
         .expect("the binary can be run");
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    String::from_utf8(output.stderr).expect("what it says is text")
+    let said = String::from_utf8(output.stderr).expect("what it says is text");
+    (output.status.code(), said)
 }
 
 #[test]
@@ -152,7 +158,8 @@ fn a_directory_that_cannot_be_written_is_named_with_the_cure() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "not a directory").unwrap();
-    let said = refused(&file);
+    let (code, said) = serve(&file);
+    assert_eq!(code, Some(2), "the configuration is wrong: {said}");
     assert!(said.contains(file.to_str().unwrap()), "{said}");
     let said = refused(Path::new("/proc/replicamq"));
     assert!(
