@@ -49,8 +49,15 @@ pub(crate) const SNAPSHOT_FILES_MAX: usize = 100_000;
 /// The manifest's size follows from the number of files.
 pub(crate) const CHUNK_MESSAGE_BYTES_MAX: usize = 16 << 20;
 
-/// Snapshots sent at the same time.
-pub(crate) const SNAPSHOTS_MAX: usize = 2;
+/// Checkpoints that are made, sent or kept at the same time.
+pub(crate) const SNAPSHOTS_MAX: u32 = 2;
+
+/// A checkpoint whose receiver went away is kept for so long: a replica comes back
+/// within seconds, and its files and the log behind them take room meanwhile.
+pub(crate) const CHECKPOINT_KEPT: Duration = Duration::from_mins(1);
+
+/// A checkpoint that was dropped for another one is gone from the disk by then.
+pub(crate) const CHECKPOINT_REMOVED: Duration = Duration::from_secs(5);
 
 /// Between two lines about a snapshot's progress.
 pub(crate) const PROGRESS_EVERY: Duration = Duration::from_secs(2);

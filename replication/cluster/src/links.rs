@@ -24,7 +24,7 @@ use crate::convert;
 use crate::incoming;
 use crate::limits::{
     ASKS_MAX, EVENTS_MAX, FRAME_BYTES_MAX, KEEPALIVE_EVERY, KEEPALIVE_TIMEOUT, PEERS_MAX,
-    PROMISES_MAX, STOP_TIMEOUT, STREAM_MESSAGES_MAX, STREAMS_MAX, WINDOW_BYTES,
+    PROMISES_MAX, SNAPSHOTS_MAX, STOP_TIMEOUT, STREAM_MESSAGES_MAX, STREAMS_MAX, WINDOW_BYTES,
 };
 use crate::peer;
 use crate::quiet::Quiet;
@@ -157,6 +157,7 @@ impl Links {
             runtime: Handle::current(),
             tasks: Mutex::new(JoinSet::new()),
             quiet: Quiet::default(),
+            places: Arc::new(Semaphore::new(SNAPSHOTS_MAX as usize)),
             state: Mutex::new(State::default()),
         });
         let snapshots = SnapshotSender::new(checkpoints, shared.config.snapshot_rate);
@@ -181,7 +182,7 @@ impl Links {
         self.address
     }
 
-    /// Fetches snapshots; may be taken to another task.
+    /// Fetches snapshots, one at a time; may be taken to another task.
     pub fn snapshots(&self) -> Snapshots {
         Snapshots::new(Arc::clone(&self.shared))
     }
@@ -275,7 +276,8 @@ impl Links {
         }
     }
 
-    /// Closes every stream and the port, and waits for their tasks.
+    /// Closes every stream and the port, and waits for their tasks and until the
+    /// checkpoints for replicas are gone.
     pub async fn stop(mut self) {
         // Dropping it tells the server too.
         drop(self.stop.take());
@@ -288,6 +290,11 @@ impl Links {
         let joined = async { while tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_TIMEOUT, joined).await.is_err() {
             tasks.shutdown().await;
+        }
+        // The files go on other threads.
+        let gone = self.shared.places.acquire_many(SNAPSHOTS_MAX);
+        if tokio::time::timeout(STOP_TIMEOUT, gone).await.is_err() {
+            tracing::warn!("a checkpoint for a replica is still being made or removed");
         }
     }
 

@@ -265,9 +265,10 @@ impl Replication for Service {
     ) -> Result<Response<Self::SnapshotStream>, Status> {
         let request = request.into_inner();
         let (node, _) = self.check(request.sender)?;
+        let epoch = Epoch(request.epoch);
         let stream = self
             .snapshots
-            .send(&self.shared, node, Epoch(request.epoch));
+            .send(&self.shared, node, epoch, request.resume);
         Ok(Response::new(stream.await?))
     }
 }

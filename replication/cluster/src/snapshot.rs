@@ -2,9 +2,13 @@
 //!
 //! Files travel as numbered, checksummed chunks. A name is only ever a bare
 //! name, and nothing is believed before its checksum, its place and its size agree.
+//! A transfer that breaks off goes on with the first file that is not complete, for as
+//! long as the master keeps the very same checkpoint.
 
+mod outgoing;
 mod receive;
 mod send;
+mod staging;
 
 use std::any::Any;
 use std::path::PathBuf;
@@ -16,8 +20,10 @@ use replicamq_quorum::{Epoch, EpochHistory, NodeId, Position};
 use crate::convert;
 use crate::limits::SNAPSHOT_FILES_MAX;
 
+pub(crate) use outgoing::Outgoing;
 pub use receive::{SnapshotError, Snapshots};
 pub(crate) use send::SnapshotSender;
+pub(crate) use staging::Staged;
 
 /// Makes a checkpoint for this replica of this epoch, or says why it cannot.
 /// Called on a thread that may block.
@@ -31,7 +37,8 @@ pub struct Checkpoint {
     pub applied: Position,
     /// Which epoch wrote what, up to `applied`.
     pub history: EpochHistory,
-    /// Dropped when the transfer is over: the directory may go then.
+    /// Dropped when the transfer is over, or nobody came back for the rest: the
+    /// directory may go then.
     pub pin: Box<dyn Any + Send>,
 }
 
@@ -47,6 +54,8 @@ impl std::fmt::Debug for Checkpoint {
 /// What a snapshot consists of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotManifest {
+    /// Which checkpoint: a random number. 0 is one that cannot be resumed.
+    pub checkpoint: u64,
     /// The master's epoch.
     pub epoch: Epoch,
     /// The last entry that the checkpoint holds.
@@ -81,6 +90,7 @@ impl SnapshotManifest {
             bytes: file.bytes,
         };
         wire::SnapshotManifest {
+            checkpoint: self.checkpoint,
             epoch: self.epoch.0,
             applied: Some(convert::position(self.applied)),
             history: convert::history(&self.history),
@@ -110,6 +120,7 @@ impl SnapshotManifest {
             }
         }
         Ok(Self {
+            checkpoint: manifest.checkpoint,
             epoch: Epoch(manifest.epoch),
             applied: Position::new(applied.epoch, applied.sequence),
             history,
@@ -154,6 +165,7 @@ mod tests {
             bytes: 7,
         };
         let manifest = SnapshotManifest {
+            checkpoint: 17,
             epoch: Epoch(3),
             applied: Position::new(2, 9),
             history: EpochHistory::default(),

@@ -18,6 +18,7 @@ use tonic::transport::Channel;
 use crate::links::{LinkConfig, LinkEvent};
 use crate::peer;
 use crate::quiet::Quiet;
+use crate::snapshot::{Outgoing, Staged};
 use crate::token::Token;
 
 /// Something for the node loop, before it is known whether it is still of interest.
@@ -65,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) runtime: Handle,
     pub(crate) tasks: Mutex<JoinSet<()>>,
     pub(crate) quiet: Quiet,
+    /// For checkpoints on the disk: one is free again once the files are gone.
+    pub(crate) places: Arc<Semaphore>,
     pub(crate) state: Mutex<State>,
 }
 
@@ -82,6 +85,10 @@ pub(crate) struct State {
     pub(crate) dropped: Vec<NodeId>,
     pub(crate) asks: BTreeMap<NodeId, oneshot::Sender<AskAnswer>>,
     pub(crate) promises: BTreeMap<NodeId, (Epoch, oneshot::Sender<PromiseAnswer>)>,
+    /// Checkpoints on their way to our replicas.
+    pub(crate) outgoing: Outgoing,
+    /// What came of our master's checkpoint so far: it outlives the task that fetches.
+    pub(crate) staged: Option<Staged>,
 }
 
 #[derive(Debug)]
@@ -256,6 +263,7 @@ impl State {
             master.reader.abort();
         }
         self.replicas.clear();
+        self.outgoing.close();
         for opened in std::mem::take(&mut self.opened).into_values() {
             opened.reader.abort();
         }

@@ -292,8 +292,7 @@ impl Engine {
     fn on_fetched(&mut self, fetched: Fetched) -> Option<Ended> {
         match fetched {
             Ok((staging, info)) => {
-                let quorum = self.node.quorum();
-                let held = quorum.is_filled().then(|| quorum.positions().0);
+                let held = self.held();
                 Some(Ended::Install {
                     staging,
                     info,
@@ -413,7 +412,7 @@ impl Engine {
     }
 
     fn fetch(&mut self, master: &NodeId, epoch: Epoch) {
-        let Some(fetch) = self.network.fetch(master, epoch) else {
+        let Some(fetch) = self.network.fetch(master, epoch, self.held()) else {
             return;
         };
         let pause = self.attempts.pause(master, epoch);
@@ -424,6 +423,12 @@ impl Engine {
             tokio::time::sleep(pause).await;
             fetch.await
         });
+    }
+
+    /// The end of our log, if nothing that we acknowledged is missing from it.
+    fn held(&self) -> Option<Position> {
+        let quorum = self.node.quorum();
+        quorum.is_filled().then(|| quorum.positions().0)
     }
 
     fn role_changed(&mut self, role: &Role) {

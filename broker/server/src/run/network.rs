@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
-use anyhow::Context;
 use futures::future::BoxFuture;
 use replicamq_cluster::{
     LinkEvent, LinkEvents, Links, MemberInfo, Membership, MembershipEvent, RefusedMembership,
@@ -128,11 +127,13 @@ impl Network {
         }
     }
 
-    /// Fetches the master's checkpoint, to be run on a task of its own.
+    /// Fetches the master's checkpoint, to be run on a task of its own. `held` is the end
+    /// of this node's log if nothing is missing from it.
     pub(crate) fn fetch(
         &self,
         master: &NodeId,
         epoch: Epoch,
+        held: Option<Position>,
     ) -> Option<BoxFuture<'static, anyhow::Result<(PathBuf, CheckpointInfo)>>> {
         let Self::Cluster(cluster) = self else {
             return None;
@@ -141,13 +142,7 @@ impl Network {
         let staging = cluster.staging.clone();
         let master = master.clone();
         Some(Box::pin(async move {
-            match tokio::fs::remove_dir_all(&staging).await {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).context(format!("empty {}", staging.display()));
-                }
-                Ok(()) | Err(_) => {}
-            }
-            let manifest = snapshots.fetch(&master, epoch, &staging).await?;
+            let manifest = snapshots.fetch(&master, epoch, &staging, held).await?;
             let info = CheckpointInfo {
                 applied: manifest.applied,
                 history: manifest.history,

@@ -2,6 +2,7 @@
 
 mod snapshots;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -151,6 +152,8 @@ fn ask_answer() -> AskAnswer {
 /// A wire between two nodes that can be cut, and that can flip bits.
 struct Wire {
     address: SocketAddr,
+    /// Bytes that came back.
+    passed: Arc<AtomicU64>,
     tasks: JoinSet<()>,
 }
 
@@ -159,16 +162,26 @@ impl Wire {
     async fn to(to: SocketAddr, damage: fn(&mut [u8])) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let passed = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&passed);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut pumps = JoinSet::new();
             loop {
                 let (client, _) = listener.accept().await.unwrap();
                 let server = TcpStream::connect(to).await.unwrap();
-                pumps.spawn(pump(client, server, damage));
+                let counter = Arc::clone(&counter);
+                pumps.spawn(pump(client, server, move |bytes| {
+                    counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                    damage(bytes);
+                }));
             }
         });
-        Self { address, tasks }
+        Self {
+            address,
+            passed,
+            tasks,
+        }
     }
 
     /// As the kernel does for a killed process: a reset.
@@ -177,7 +190,7 @@ impl Wire {
     }
 }
 
-async fn pump(client: TcpStream, server: TcpStream, damage: fn(&mut [u8])) {
+async fn pump(client: TcpStream, server: TcpStream, sees: impl Fn(&mut [u8])) {
     client.set_zero_linger().unwrap();
     server.set_zero_linger().unwrap();
     client.set_nodelay(true).unwrap();
@@ -187,7 +200,7 @@ async fn pump(client: TcpStream, server: TcpStream, damage: fn(&mut [u8])) {
     let back = async {
         let mut buffer = vec![0; 1 << 20];
         while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
-            damage(&mut buffer[..read]);
+            sees(&mut buffer[..read]);
             if to_client.write_all(&buffer[..read]).await.is_err() {
                 break;
             }

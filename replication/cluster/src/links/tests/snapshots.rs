@@ -1,8 +1,11 @@
 //! Checkpoints on their way from one node to another.
 
-use std::path::PathBuf;
+mod resumed;
+
+use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::limits::CHECKPOINT_KEPT;
 use crate::snapshot::{Checkpoint, SnapshotError};
 
 /// A directory with files of many sizes, and whether it is still pinned.
@@ -38,6 +41,38 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// Nothing but these files.
+fn assert_holds(directory: &Path, files: &[(&str, Vec<u8>)]) {
+    for (name, data) in files {
+        let found = std::fs::read(directory.join(name));
+        assert!(found.unwrap() == *data, "{name}");
+    }
+    assert_eq!(std::fs::read_dir(directory).unwrap().count(), files.len());
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let waited = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, waited).await;
+    assert!(waited.is_ok(), "never: {what}");
+}
+
+/// So much time, at once.
+async fn passes(time: Duration) {
+    tokio::time::pause();
+    // A timer is due when its millisecond is over.
+    tokio::time::advance(time + Duration::from_millis(2)).await;
+    tokio::time::resume();
+}
+
+/// Checkpoints whose replicas went away.
+fn kept(node: &Node) -> usize {
+    node.links.shared.state().outgoing.kept()
+}
+
 #[tokio::test]
 async fn a_snapshot_arrives_whole() {
     let (_directory, source, pin) = checkpoint(&files());
@@ -47,35 +82,35 @@ async fn a_snapshot_arrives_whole() {
     let staging = tempfile::tempdir().unwrap();
     let target = staging.path().join("staging");
     let snapshots = b.links.snapshots();
-    let manifest = snapshots.fetch(&a.id, Epoch(3), &target).await.unwrap();
+    let manifest = snapshots
+        .fetch(&a.id, Epoch(3), &target, None)
+        .await
+        .unwrap();
     assert_eq!(
         (manifest.epoch, manifest.applied),
         (Epoch(3), Position::new(3, 12))
     );
     assert_eq!(manifest.history, hello().history);
     assert_eq!(manifest.files.len(), 5);
-    for (name, data) in files() {
-        assert_eq!(std::fs::read(target.join(name)).unwrap(), data, "{name}");
-    }
+    assert_holds(&target, &files());
     // Two snapshots never mix.
-    let again = b.links.snapshots().fetch(&a.id, Epoch(3), &target).await;
-    assert!(
-        matches!(again, Err(SnapshotError::Disk { .. })),
-        "{again:?}"
-    );
-    let late = b.links.snapshots().fetch(&a.id, Epoch(4), &target).await;
+    std::fs::write(target.join("000007.sst"), "of another one").unwrap();
+    std::fs::write(target.join("CURRENT"), "of another one").unwrap();
+    let again = snapshots.fetch(&a.id, Epoch(3), &target, None).await;
+    assert_ne!(again.unwrap().checkpoint, manifest.checkpoint);
+    assert_holds(&target, &files());
+    let late = b
+        .links
+        .snapshots()
+        .fetch(&a.id, Epoch(4), &target, None)
+        .await;
     assert!(
         late.unwrap_err()
             .to_string()
             .contains("not master in epoch 4")
     );
     a.silent().await;
-    let unpinned = async {
-        while Arc::strong_count(&pin) > 2 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, unpinned).await.unwrap();
+    until("the checkpoint is gone", || Arc::strong_count(&pin) == 2).await;
 }
 
 #[tokio::test]
@@ -92,7 +127,7 @@ async fn a_snapshot_is_no_faster_than_its_rate() {
     let staging = tempfile::tempdir().unwrap();
     let began = Instant::now();
     let fetched = b.links.snapshots();
-    let manifest = fetched.fetch(&a.id, Epoch(3), staging.path()).await;
+    let manifest = fetched.fetch(&a.id, Epoch(3), staging.path(), None).await;
     let least = Duration::from_secs(1) * u32::try_from(manifest.unwrap().bytes()).unwrap();
     assert!(began.elapsed() >= least / u32::try_from(RATE).unwrap());
 }
@@ -113,7 +148,7 @@ async fn a_snapshot_with_a_flipped_bit_is_refused() {
     let refused = b
         .links
         .snapshots()
-        .fetch(&a.id, Epoch(3), staging.path())
+        .fetch(&a.id, Epoch(3), staging.path(), None)
         .await
         .unwrap_err();
     assert!(
@@ -132,7 +167,7 @@ async fn a_snapshot_that_breaks_off_is_an_error() {
     b.knows(&[("a", wire.address)]);
     let staging = tempfile::tempdir().unwrap();
     let snapshots = b.links.snapshots();
-    let fetch = snapshots.fetch(&a.id, Epoch(3), staging.path());
+    let fetch = snapshots.fetch(&a.id, Epoch(3), staging.path(), None);
     let started = async {
         while Arc::strong_count(&pin) < 3 || !staging.path().join("big.sst").exists() {
             tokio::task::yield_now().await;
@@ -144,12 +179,13 @@ async fn a_snapshot_that_breaks_off_is_an_error() {
         matches!(fetched, Err(SnapshotError::Master(_))),
         "{fetched:?}"
     );
-    let unpinned = async {
-        while Arc::strong_count(&pin) > 2 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, unpinned).await.unwrap();
+    // It may come back, and does not.
+    until("the checkpoint is kept", || kept(&a) == 1).await;
+    passes(CHECKPOINT_KEPT - Duration::from_secs(1)).await;
+    assert_eq!((kept(&a), Arc::strong_count(&pin)), (1, 3));
+    passes(Duration::from_secs(1)).await;
+    until("the checkpoint is gone", || Arc::strong_count(&pin) == 2).await;
+    assert_eq!(kept(&a), 0);
 }
 
 #[tokio::test]
@@ -163,7 +199,7 @@ async fn a_checkpoint_with_a_path_in_it_is_not_sent() {
     let refused = b
         .links
         .snapshots()
-        .fetch(&a.id, Epoch(3), staging.path())
+        .fetch(&a.id, Epoch(3), staging.path(), None)
         .await
         .unwrap_err();
     assert!(refused.to_string().contains("nested"), "{refused}");
