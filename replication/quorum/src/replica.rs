@@ -5,10 +5,6 @@ use crate::{Appended, Effect, Entries, Epoch, Hello, Message, NodeId, Position, 
 
 /// Following a master.
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each tells of another event, and they come in several orders"
-)]
 pub(crate) struct Replica {
     pub(crate) master: NodeId,
     pub(crate) epoch: Epoch,
@@ -17,10 +13,8 @@ pub(crate) struct Replica {
     /// It sent us something.
     pub(crate) heard: bool,
     heard_ms: u64,
-    /// Entries or a heartbeat came on this stream: what it had us cut is cut.
-    fed: bool,
-    /// The stamp to echo.
-    stamp_ms: u64,
+    /// The stamp to echo. Once there is one, what the master had us cut is cut.
+    stamp_ms: Option<u64>,
     /// A checkpoint is being fetched.
     installing: bool,
     /// When filling: promises may be given again from here on.
@@ -38,8 +32,7 @@ impl Quorum {
             waiting: !self.has_promised(epoch),
             heard: false,
             heard_ms: self.now_ms,
-            fed: false,
-            stamp_ms: 0,
+            stamp_ms: None,
             installing: false,
             fill_target: None,
         });
@@ -117,8 +110,7 @@ impl Quorum {
         let Some(replica) = self.heard_from(from, message.epoch) else {
             return;
         };
-        replica.stamp_ms = message.stamp_ms;
-        replica.fed = true;
+        replica.stamp_ms = Some(message.stamp_ms);
         if replica.installing {
             self.answer_master(effects);
             return;
@@ -183,7 +175,7 @@ impl Quorum {
                 appended,
                 durable,
                 applied,
-                stamp_ms: replica.stamp_ms,
+                stamp_ms: replica.stamp_ms.unwrap_or_default(),
             }),
         });
         if self.filled == Filled::Filling && filled {
@@ -205,7 +197,7 @@ impl Quorum {
         let Some(replica) = self.heard_from(from, epoch) else {
             return;
         };
-        if replica.fed {
+        if replica.stamp_ms.is_some() {
             // It answers an earlier greeting of ours, which the master took together with our
             // last one. What came since, and what we answered, may be committed.
             let reason = format!("{from} wants a cut after {keep}, which came too late");
