@@ -21,7 +21,7 @@ const ANSWER_MS: u64 = 2 * ROUND_SLOW_MS;
 const HEARSAY_MS: u64 = 200;
 
 /// Looking for a master.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Electing {
     /// The master that we lost, if we had one.
     pub(crate) lost: Option<NodeId>,
@@ -67,7 +67,7 @@ impl Electing {
 }
 
 /// Claimed an epoch.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Candidate {
     pub(crate) epoch: Epoch,
     /// ZooKeeper said that the epoch is ours.

@@ -17,7 +17,7 @@ const HAND_OVER_BYTES: usize = 1 << 20;
 /// Orders to the store that it has not carried out; far below what its queue takes.
 const HANDED_ORDERS_MAX: usize = 1_024;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Cursors {
     /// The last entry given to the log.
     pub(crate) last: Position,

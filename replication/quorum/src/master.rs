@@ -36,7 +36,7 @@ pub struct ReplicaStatus {
 }
 
 /// Leading an epoch.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Master {
     pub(crate) epoch: Epoch,
     /// Our own first entry. Clients are served once it is applied.
@@ -76,7 +76,7 @@ impl Master {
 }
 
 /// Own entries that something has yet to happen to, in order, with their bytes.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Proposed {
     entries: VecDeque<(Sequence, usize)>,
     bytes: usize,

@@ -6,7 +6,7 @@ use crate::{Copy, Position, Sequence};
 
 /// A replica whose stream is open and whose log agrees with ours up to
 /// `next - 1`, once it has cut what it was told to cut.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Progress {
     /// The next entry to ship.
     pub(crate) next: Sequence,

@@ -33,7 +33,7 @@ pub struct Config {
     pub limits: Limits,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum State {
     Electing(Electing),
     Candidate(Candidate),
@@ -52,15 +52,15 @@ pub(crate) enum Filled {
 }
 
 /// Who to answer once a promise is on the disk.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Promising {
     epoch: Epoch,
     /// `None`: our own claim, or our decision to follow.
     to: Option<NodeId>,
 }
 
-/// One node's part in the replicated log.
-#[derive(Debug)]
+/// One node's part in the replicated log. A copy goes on by itself from where it was made.
+#[derive(Debug, Clone)]
 pub struct Quorum {
     pub(crate) config: Config,
     pub(crate) now_ms: u64,

@@ -4,7 +4,7 @@ use crate::quorum::{Filled, State};
 use crate::{Appended, Effect, Entries, Epoch, Hello, Message, NodeId, Position, Quorum, Sequence};
 
 /// Following a master.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Replica {
     pub(crate) master: NodeId,
     pub(crate) epoch: Epoch,

@@ -6,7 +6,7 @@ use crate::{Entry, Position, Sequence};
 
 /// A contiguous end of the log, bounded in bytes. Older entries are read from
 /// the disk.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Tail {
     entries: VecDeque<Entry>,
     bytes: usize,

@@ -32,7 +32,8 @@ pub struct Image {
 }
 
 impl Image {
-    fn run(&mut self, operation: LogOperation) {
+    /// One operation is done.
+    pub fn run(&mut self, operation: LogOperation) {
         match operation {
             LogOperation::Append(entries) => {
                 for entry in entries {

@@ -10,6 +10,7 @@ pub mod effects;
 pub mod faults;
 pub mod keeper;
 pub mod log;
+pub mod model;
 pub mod network;
 pub mod node;
 pub mod operator;
