@@ -108,6 +108,14 @@ fn a_replica_whose_disk_hangs_costs_clients_less_than_four_seconds() {
     assert!(outages_ms(Fault::HungReplica).last() < Some(&4_000));
 }
 
+/// It says that it would promise, and would stand before the other, but does not. Where its
+/// log ends later, nobody else may lead before one of them comes back: so not in the worst case.
+#[test]
+fn a_replica_without_zookeeper_is_not_waited_for() {
+    let outages_ms = outages_ms(Fault::DeafReplica);
+    assert!(outages_ms[outages_ms.len() / 2] < 4_000);
+}
+
 #[test]
 fn every_seed_keeps_the_promises() {
     if let Some(seed) = number("SEED") {

@@ -127,11 +127,14 @@ impl Checkers {
     }
 
     /// A node's role changed.
-    pub fn role(&mut self, node: usize, machine: &Node, role: &Role) {
+    pub fn role(&mut self, nodes: &[Node], node: usize, role: &Role) {
+        let machine = &nodes[node];
         let (Role::Rising { epoch } | Role::Master { epoch }) = role else {
             return;
         };
         let verdict = self.one_master.rises(node, machine, *epoch);
+        self.note(verdict);
+        let verdict = promises::Promises::elects(nodes, machine, *epoch);
         self.note(verdict);
         if matches!(role, Role::Master { .. }) {
             let verdict = self.acknowledged.serves(machine, Some(*epoch));

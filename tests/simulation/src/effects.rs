@@ -99,7 +99,7 @@ impl World {
             process.proposals.clear();
             process.answerable.clear();
         }
-        self.checkers.role(node, &self.nodes[node], role);
+        self.checkers.role(&self.nodes, node, role);
         if matches!(role, Role::Rising { .. }) {
             self.isolate(node);
         }

@@ -84,6 +84,12 @@ impl World {
                     self.cut(replica, master, lasts);
                 }
             }
+            Fault::DeafReplica => {
+                if let (Some(master), Some(replica)) = (self.master(), self.replica()) {
+                    self.cut_keeper(replica, lasts);
+                    self.crash_for(master, false, (6_000_000, 6_000_000));
+                }
+            }
             Fault::PowerLoss => self.crash(node, true),
             Fault::Blackout => {
                 for node in 0..self.nodes.len() {

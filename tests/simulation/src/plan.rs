@@ -46,6 +46,8 @@ pub enum Fault {
     HungMaster,
     /// As does the disk of a replica, whose master dies and comes back.
     HungReplica,
+    /// A replica does not reach `ZooKeeper`, and its master dies: it should stand, and cannot.
+    DeafReplica,
     /// A store is emptied or damaged, and the node restarted.
     Wipe,
     /// ZooKeeper loses all that it held.
@@ -241,7 +243,10 @@ impl Plan {
     /// again and again; or nothing.
     #[must_use]
     pub fn drill(fault: Option<Fault>, random: &mut Random) -> Self {
-        let hangs = matches!(fault, Some(Fault::HungMaster | Fault::HungReplica));
+        let hangs = matches!(
+            fault,
+            Some(Fault::HungMaster | Fault::HungReplica | Fault::DeafReplica)
+        );
         let steady = |usual_us| Delay {
             usual_us,
             slow_ppm: 1_000,

@@ -1,9 +1,9 @@
 //! A promise is on the disk before it is given, is given to one candidate an
-//! epoch, never goes back, and is kept.
+//! epoch, never goes back, and is kept. A quorum of them makes a master.
 
 use std::collections::BTreeMap;
 
-use replicamq_quorum::{Entry, Epoch, Message};
+use replicamq_quorum::{Entry, Epoch, Message, majority};
 
 use super::{Verdict, violation};
 use crate::node::Node;
@@ -68,6 +68,24 @@ impl Promises {
                 NAME,
                 format!(
                     "{} {deed} in epoch {epoch} before its promise is synced",
+                    machine.name
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// A new master: a quorum of disks refuses every lower epoch. A lost one is bound otherwise.
+    pub(super) fn elects(nodes: &[Node], machine: &Node, epoch: Epoch) -> Verdict {
+        let places = nodes.iter().filter(|node| node.place);
+        let replicas = places.clone().count();
+        let promised = places.filter(|node| node.disk.lost || on_disk(node) >= epoch);
+        let promises = promised.count();
+        if promises < majority(replicas) {
+            return violation(
+                NAME,
+                format!(
+                    "{} leads epoch {epoch} by {promises} promises",
                     machine.name
                 ),
             );
