@@ -62,34 +62,11 @@ impl World {
         let lasts = self.random.between(self.plan.fault_lasts_us);
         match fault {
             Fault::Kill => self.crash(node, false),
-            Fault::KillMaster => {
-                if let Some(master) = self.master() {
-                    self.crash(master, false);
-                }
-            }
-            Fault::KillReplica => {
-                if let Some(replica) = self.replica() {
-                    self.crash(replica, false);
-                }
-            }
-            Fault::CutMaster => {
-                if let Some(master) = self.master() {
-                    self.orphan(master);
-                    self.cut_off(master, lasts);
-                }
-            }
-            Fault::CutReplica => {
-                if let (Some(master), Some(replica)) = (self.master(), self.replica()) {
-                    self.cut(master, replica, lasts);
-                    self.cut(replica, master, lasts);
-                }
-            }
-            Fault::DeafReplica => {
-                if let (Some(master), Some(replica)) = (self.master(), self.replica()) {
-                    self.cut_keeper(replica, lasts);
-                    self.crash_for(master, false, (6_000_000, 6_000_000));
-                }
-            }
+            Fault::KillMaster
+            | Fault::KillReplica
+            | Fault::CutMaster
+            | Fault::CutReplica
+            | Fault::DeafReplica => self.strike(fault, lasts),
             Fault::PowerLoss => self.crash(node, true),
             Fault::Blackout => {
                 for node in 0..self.nodes.len() {
@@ -136,6 +113,32 @@ impl World {
             before: self.random.chance(500_000),
             power: self.plan.faults.contains(&Fault::PowerLoss) && self.random.chance(500_000),
         });
+    }
+
+    /// Whom a fault meets is told by its role.
+    fn strike(&mut self, fault: Fault, lasts: u64) {
+        let (master, replica) = match fault {
+            Fault::KillReplica => (None, self.replica()),
+            Fault::CutReplica | Fault::DeafReplica => (self.master(), self.replica()),
+            _ => (self.master(), None),
+        };
+        match (fault, master, replica) {
+            (Fault::KillMaster, Some(master), _) => self.crash(master, false),
+            (Fault::KillReplica, _, Some(replica)) => self.crash(replica, false),
+            (Fault::CutMaster, Some(master), _) => {
+                self.orphan(master);
+                self.cut_off(master, lasts);
+            }
+            (Fault::CutReplica, Some(master), Some(replica)) => {
+                self.cut(master, replica, lasts);
+                self.cut(replica, master, lasts);
+            }
+            (Fault::DeafReplica, Some(master), Some(replica)) => {
+                self.cut_keeper(replica, lasts);
+                self.crash_for(master, false, (6_000_000, 6_000_000));
+            }
+            _ => {}
+        }
     }
 
     /// A node that follows a master.

@@ -368,7 +368,7 @@ impl World {
         match effect {
             Effect::Append(entries) => self.machines[node].append(entries),
             Effect::Truncate { keep } => {
-                self.history.truncates(&self.machines[node], keep)?;
+                History::truncates(&self.machines[node], keep)?;
                 self.machines[node].truncate(keep);
             }
             Effect::StorePromise { epoch } => self.machines[node].promise(epoch),

@@ -94,7 +94,7 @@ impl History {
     }
 
     /// What is committed is never cut where it is known to be; elsewhere another has it.
-    pub(super) fn truncates(&self, machine: &Machine, keep: Position) -> Result<(), Broken> {
+    pub(super) fn truncates(machine: &Machine, keep: Position) -> Result<(), Broken> {
         let (_, _, committed, _) = machine.quorum.positions();
         if keep.sequence < committed {
             return broken(format!("a log is cut at {keep}, below {committed}"));
