@@ -392,7 +392,7 @@ impl World {
                 events.push_back(Event::LogRead { to, after, entries });
             }
             Effect::Claim { epoch, version } => events.extend(self.claim(node, epoch, version)),
-            Effect::Role(role) => self.history.role(node, &self.machines[node], &role)?,
+            Effect::Role(role) => self.history.role(node, &self.machines, &role)?,
             Effect::Committed { sequence } => {
                 let replicas = &self.machines;
                 self.history.commits(node, replicas, sequence)?;

@@ -64,16 +64,23 @@ impl History {
         Ok(())
     }
 
-    /// One process leads an epoch, and its log has all that was committed.
+    /// One process leads an epoch, by a quorum of promises, and its log has all that was committed.
     pub(super) fn role(
         &mut self,
         node: usize,
-        machine: &Machine,
+        machines: &[Machine; NODES],
         role: &Role,
     ) -> Result<(), Broken> {
         let (Role::Rising { epoch } | Role::Master { epoch }) = role else {
             return Ok(());
         };
+        let machine = &machines[node];
+        let promised = machines
+            .iter()
+            .filter(|machine| machine.durable.promised >= *epoch);
+        if promised.count() < majority(NODES) {
+            return broken(format!("too few promised {} its epoch {epoch}", name(node)));
+        }
         let process = (node, machine.life);
         if *self.led.entry(*epoch).or_insert(process) != process {
             return broken(format!(
