@@ -11,7 +11,7 @@ use crate::sync::Copy;
 use crate::{Effect, Epoch, Message, NodeId, Quorum, Role};
 
 /// On its way out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Leaving {
     to: NodeId,
     until_ms: u64,

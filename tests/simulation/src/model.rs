@@ -435,6 +435,7 @@ impl World {
             Message::Entries(_)
             | Message::Truncate { .. }
             | Message::TakeSnapshot { .. }
+            | Message::Lead { .. }
             | Message::Refused { .. } => self.wires.send_down(from, to, message),
         }
         Ok(())
