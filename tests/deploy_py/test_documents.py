@@ -111,3 +111,13 @@ def test_the_handbook_names_every_status_field(root):
     fields = re.findall(r"^\s+(?:repeated )?\w+ (\w+) = \d+;", answers, re.MULTILINE)
     missing = [field for field in fields if f"`{field}`" not in handbook]
     assert set(missing) <= {"members", "destinations"}
+
+
+def test_every_test_that_a_lesson_names_exists():
+    text = (ROOT / "replication/README.md").read_text()
+    lessons = text.split("## What the ancestor taught")[1].split("\n## ")[0]
+    named = set(re.findall(r"`([a-z0-9_]{15,})`", lessons))
+    code = "\n".join(path.read_text() for path in ROOT.rglob("*.rs"))
+    missing = sorted(name for name in named if f"fn {name}(" not in code)
+    assert len(named) > 30
+    assert missing == []
