@@ -115,6 +115,7 @@ impl Node {
             } => {
                 self.commanded(connection, command, now);
                 if matches!(&self.service, Service::Open(open) if open.broker.batch_bytes() >= BATCH_BYTES_MAX)
+                    && !self.quorum.is_leaving()
                 {
                     self.propose(now, effects);
                 }
@@ -130,9 +131,13 @@ impl Node {
     /// Ends a turn: everything that the broker wants stored becomes one entry,
     /// unless nobody waits for it and it is young and small.
     pub fn seal(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let leaving = self.quorum.is_leaving();
         let Service::Open(open) = &mut self.service else {
             return;
         };
+        if leaving {
+            return;
+        }
         let young = now.monotonic_ms < open.sealed_ms + PATIENCE_MS;
         if young && !open.broker.is_urgent() && open.broker.batch_bytes() < PATIENT_BYTES_MAX {
             return;
@@ -144,7 +149,9 @@ impl Node {
     #[must_use]
     pub fn seal_due_ms(&self) -> Option<u64> {
         match &self.service {
-            Service::Open(open) if open.broker.has_batch() => Some(open.sealed_ms + PATIENCE_MS),
+            Service::Open(open) if open.broker.has_batch() && !self.quorum.is_leaving() => {
+                Some(open.sealed_ms + PATIENCE_MS)
+            }
             Service::Open(_) | Service::Closed | Service::Booting { .. } => None,
         }
     }

@@ -49,6 +49,13 @@ impl Electing {
         }
     }
 
+    /// Whether the master that wants us in its place says that it would promise.
+    fn is_called(&self) -> bool {
+        let master = self.lost.as_ref().filter(|_| self.designated);
+        let answer = master.and_then(|master| self.answers.get(master));
+        answer.is_some_and(|(_, answer)| answer.unwilling.is_none())
+    }
+
     /// In the place of a master that leaves.
     pub(crate) fn designated(now_ms: u64, master: NodeId) -> Self {
         Self {
@@ -214,7 +221,10 @@ impl Quorum {
             .map(|(_, answer)| answer)
             .filter(|answer| answer.unwilling.is_none())
             .collect();
-        if willing.len() + 1 < majority(self.config.replicas) {
+        // The others still hear the master that leaves: its own word is enough to be asked for
+        // promises, which are what counts.
+        let designated = electing.is_called();
+        if !designated && willing.len() + 1 < majority(self.config.replicas) {
             electing.enough_ms = None;
             return;
         }
@@ -225,13 +235,13 @@ impl Quorum {
             .count();
         let deference_ms =
             self.config.limits.deference_ms * u64::try_from(better).expect("nodes are few");
-        if self.now_ms < enough_ms + deference_ms && !electing.designated {
+        if self.now_ms < enough_ms + deference_ms && !designated {
             return;
         }
         let all_answered = others
             .iter()
             .all(|n| electing.answers.contains_key(n) || electing.lost.as_ref() == Some(n));
-        let settled = all_answered || electing.designated;
+        let settled = all_answered || designated;
         if !settled && self.now_ms < enough_ms + self.config.limits.settle_ms {
             return;
         }

@@ -8,7 +8,7 @@ use crate::candidate::Electing;
 use crate::master::Master;
 use crate::quorum::State;
 use crate::sync::Copy;
-use crate::{Effect, Epoch, Message, NodeId, Quorum, Role};
+use crate::{Effect, Epoch, Keeper, Message, NodeId, Quorum, Role, majority};
 
 /// On its way out.
 #[derive(Debug, Clone)]
@@ -115,9 +115,21 @@ impl Quorum {
         let Some(leaving) = &mut master.leaving else {
             return;
         };
-        if self.now_ms >= leaving.until_ms {
+        // A stream that ends after the word was given is the successor's own doing.
+        let present = |keeper: &Keeper| keeper.members.iter().any(|one| one.node == leaving.to);
+        let gone = if leaving.told {
+            self.keeper.as_ref().is_some_and(|keeper| !present(keeper))
+        } else {
+            !master.replicas.contains_key(&leaving.to)
+        };
+        if gone || self.now_ms >= leaving.until_ms {
+            let why = if gone {
+                "is gone"
+            } else {
+                "did not take over in time"
+            };
             effects.push(Effect::Note(format!(
-                "{} did not take over in time: this node stays master",
+                "{} {why}: this node stays master",
                 leaving.to
             )));
             master.leaving = None;
@@ -140,6 +152,23 @@ impl Quorum {
         }
     }
 
+    /// Whether this master is on its way out: what it would take now, its successor might lack.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        matches!(&self.state, State::Master(master) if master.leaving.is_some())
+    }
+
+    /// Whether the others, without this node, hold everything and can elect a master.
+    #[must_use]
+    pub fn is_dispensable(&self) -> bool {
+        let State::Master(master) = &self.state else {
+            return true;
+        };
+        let others = master.replicas.keys();
+        let ready = others.filter(|node| self.is_ready(master, node)).count();
+        ready >= majority(self.config.replicas)
+    }
+
     /// Whether this node is the one to whom we hand over: to it we are no obstacle.
     pub(crate) fn is_successor(&self, node: &NodeId) -> bool {
         match &self.state {
@@ -154,7 +183,13 @@ impl Quorum {
     /// Our master wants us in its place.
     pub(crate) fn succeed(&mut self, from: &NodeId, epoch: Epoch, effects: &mut Vec<Effect>) {
         let able = self.may_promise() && self.own_member().is_some();
-        if self.heard_from(from, epoch).is_none() || !able {
+        if self.heard_from(from, epoch).is_none() {
+            return;
+        }
+        if !able {
+            let why = "this node is being filled, or ZooKeeper cannot be reached";
+            let note = format!("{from} would hand the mastership over, but {why}");
+            effects.push(Effect::Note(note));
             return;
         }
         self.leave(effects);

@@ -90,6 +90,20 @@ fn a_successor_is_told_only_once_it_has_everything() {
 }
 
 #[test]
+fn a_successor_that_is_gone_is_not_waited_for() {
+    let mut node = serving();
+    let mut effects = Vec::new();
+    node.propose(Bytes::from_static(b"more"), &mut effects);
+    transfer(&mut node, None).unwrap();
+    assert!(node.is_leaving());
+    let unlinked = Event::Unlinked {
+        node: NodeId::new("c"),
+    };
+    step(&mut node, unlinked, 90);
+    assert!(!node.is_leaving() && node.accepts());
+}
+
+#[test]
 fn a_master_whose_successor_does_not_come_serves_again() {
     let mut node = serving();
     transfer(&mut node, None).unwrap();
@@ -125,9 +139,20 @@ fn who_cannot_take_over_is_named() {
     assert!(node.accepts());
 }
 
+/// In a cluster of five, three others still hear the master that leaves.
+#[test]
+fn the_word_of_the_master_that_leaves_is_enough_to_stand() {
+    let mut five = quorum(&ten());
+    five.config.replicas = 5;
+    called(five);
+}
+
 #[test]
 fn a_designated_replica_waits_for_nobody_better() {
-    let mut node = quorum(&ten());
+    called(quorum(&ten()));
+}
+
+fn called(mut node: Quorum) {
     step(&mut node, keeper(1, "a"), 0);
     step(&mut node, promise_stored(1), 10);
     let beat = Entries {
