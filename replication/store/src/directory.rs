@@ -18,6 +18,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use replicamq_quorum::{Epoch, Position};
@@ -56,6 +57,8 @@ pub(crate) struct Directory {
     lock: Lock,
     state: Mutex<State>,
     identity: Mutex<Identity>,
+    /// Damage was met while it is open.
+    damaged: AtomicBool,
 }
 
 /// How far the store can be trusted to hold what this node acknowledged.
@@ -127,6 +130,7 @@ impl Locked {
             lock,
             state: Mutex::new(state),
             identity: Mutex::new(identity),
+            damaged: AtomicBool::new(false),
         };
         directory.remove_others()?;
         if directory.fill() == Fill::Filled {
@@ -199,13 +203,16 @@ impl Directory {
         self.state().fill
     }
 
+    /// What was found damaged in this run is not filled by what a master said before.
     pub(crate) fn set_fill(&self, fill: Fill) -> Result<(), DiskError> {
-        self.change(|state| state.fill = fill)
+        let damaged = self.damaged.load(Ordering::Acquire);
+        self.change(|state| state.fill = if damaged { Fill::Unfilled } else { fill })
     }
 
     /// Notes damage on the way out. If even that fails, the next start finds
     /// the damage by itself, or not before it is read again.
     pub(crate) fn record_damage(&self) {
+        self.damaged.store(true, Ordering::Release);
         drop(self.set_fill(Fill::Unfilled));
     }
 

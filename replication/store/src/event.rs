@@ -55,6 +55,9 @@ pub enum StoreEvent {
         /// The epoch.
         epoch: Epoch,
     },
+    /// Something that nobody has needed yet is damaged. Nothing is noted: whether this node can
+    /// be done without is for others to know.
+    Rotten(FatalError),
     /// Log and store were read from beginning to end, and every checksum was right.
     Scrubbed,
     /// Everything up to here is visible in the store.

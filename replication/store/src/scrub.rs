@@ -20,6 +20,9 @@ const SLICE_BYTES: usize = 512 << 10;
 /// Before it is looked again whether the store is filled.
 const UNFILLED_PAUSE: Duration = Duration::from_secs(1);
 
+/// `EIO`: what a disk says of a sector that it cannot read.
+const UNREADABLE: i32 = 5;
+
 /// Nothing is asked of it: it ends when the other end is dropped.
 pub(crate) enum Command {}
 
@@ -48,30 +51,29 @@ impl Scrubber {
     pub(crate) fn run(self, commands: &Receiver<Command>) {
         match self.serve(commands) {
             Stop::Closed => {}
-            Stop::Fatal(error) => {
-                if let FatalError::StoreDamaged { .. } | FatalError::LogDamaged { .. } = error {
-                    self.directory.record_damage();
-                }
-                (self.notify)(StoreEvent::Fatal(error));
-            }
+            Stop::Fatal(error) => (self.notify)(StoreEvent::Fatal(error)),
         }
     }
 
     fn serve(&self, commands: &Receiver<Command>) -> Stop {
         loop {
             // What a master has yet to fill is not relied on by anybody.
-            if self.directory.fill() == Fill::Unfilled {
+            if self.directory.fill() != Fill::Filled {
                 if let Err(stop) = wait(commands, UNFILLED_PAUSE) {
                     return stop;
                 }
                 continue;
             }
-            let pass = self.log(commands).and_then(|()| self.table(commands));
-            let waited = pass.and_then(|()| {
-                (self.notify)(StoreEvent::Scrubbed);
-                wait(commands, self.scrub.every)
-            });
-            if let Err(stop) = waited {
+            let found = match self.log(commands).and_then(|()| self.table(commands)) {
+                Ok(()) => StoreEvent::Scrubbed,
+                Err(Stop::Closed) => return Stop::Closed,
+                Err(Stop::Fatal(error)) => match rot(error) {
+                    Ok(rot) => StoreEvent::Rotten(rot),
+                    Err(error) => return Stop::Fatal(error),
+                },
+            };
+            (self.notify)(found);
+            if let Err(stop) = wait(commands, self.scrub.every) {
                 return stop;
             }
         }
@@ -86,6 +88,9 @@ impl Scrubber {
             after = after.max(before);
             let (entries, next) = self.index.read(after, SLICE_BYTES, cursor)?;
             let Some(last) = entries.last() else {
+                if self.index.first() > after.next() {
+                    continue;
+                }
                 return Ok(());
             };
             (after, cursor) = (last.position.sequence, next);
@@ -106,6 +111,24 @@ impl Scrubber {
     fn pause(&self, commands: &Receiver<Command>) -> Result<(), Stop> {
         let nanos = SLICE_BYTES as u64 * 1_000_000_000 / self.scrub.bytes_per_second.max(1);
         wait(commands, Duration::from_nanos(nanos))
+    }
+}
+
+/// What can be repaired by filling the store anew: a bad checksum, or a sector that cannot be
+/// read. Anything else is returned as it is.
+fn rot(error: FatalError) -> Result<FatalError, FatalError> {
+    match error {
+        FatalError::LogDamaged { .. } | FatalError::StoreDamaged { .. } => Ok(error),
+        FatalError::Disk(disk) if disk.error.raw_os_error() == Some(UNREADABLE) => {
+            Ok(FatalError::StoreDamaged {
+                reason: disk.to_string(),
+                path: disk.path,
+            })
+        }
+        FatalError::Store { path, reason, .. } if reason.contains("Input/output error") => {
+            Ok(FatalError::StoreDamaged { path, reason })
+        }
+        other => Err(other),
     }
 }
 

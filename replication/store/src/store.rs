@@ -259,6 +259,11 @@ impl Store {
         self.directory.set_fill(Fill::Unfilled)
     }
 
+    /// Notes damage that was told by [`StoreEvent::Rotten`]: the next start finds the store unfilled.
+    pub fn note_damage(&self) {
+        self.directory.record_damage();
+    }
+
     /// Appends entries to the log, which must follow its last one; answered by
     /// [`StoreEvent::Logged`].
     pub fn append(&self, entries: Vec<Entry>) {

@@ -11,9 +11,9 @@ use anyhow::Context;
 use replicamq_core::{Command, Effect as ClientEffect};
 use replicamq_node::{Effect, Event, Node, Now};
 use replicamq_quorum::{
-    Effect as QuorumEffect, Epoch, Event as QuorumEvent, NodeId, Position, Role,
+    Effect as QuorumEffect, Epoch, Event as QuorumEvent, NodeId, Position, Role, TransferError,
 };
-use replicamq_store::{CheckpointInfo, Load, ReadLog, Store, StoreEvent};
+use replicamq_store::{CheckpointInfo, FatalError, Load, ReadLog, Store, StoreEvent};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Interval, timeout};
@@ -117,7 +117,8 @@ impl Engine {
         self.carry_out().await?;
         let finished = async {
             // Its successor tells that it has everything by taking its place.
-            let hands_over = self.node.transfer(None, now(), &mut self.effects).is_ok();
+            let begun = self.node.transfer(None, now(), &mut self.effects);
+            let hands_over = matches!(begun, Ok(_) | Err(TransferError::UnderWay(_)));
             self.carry_out().await?;
             while self.node.has_uncommitted() || (hands_over && !self.follows()) {
                 // Every arm waits as in `run`.
@@ -202,6 +203,7 @@ impl Engine {
             StoreEvent::LogRead { to, after, entries } => {
                 QuorumEvent::LogRead { to, after, entries }
             }
+            StoreEvent::Rotten(error) => return self.on_rotten(error),
             StoreEvent::Scrubbed => {
                 tracing::debug!("everything on the disk was read and is whole");
                 return Ok(());
@@ -219,6 +221,19 @@ impl Engine {
             }
         };
         self.on_quorum(event);
+        Ok(())
+    }
+
+    /// What nobody has needed yet is rotten. Only a node without which the others can go on
+    /// is filled anew; until then a rotten copy is better than none.
+    fn on_rotten(&mut self, error: FatalError) -> anyhow::Result<()> {
+        if self.node.quorum().is_dispensable() {
+            self.store.note_damage();
+            return Err(anyhow::Error::new(error).context("found while scrubbing"));
+        }
+        tracing::error!(
+            "found while scrubbing: {error}; this master goes on, since the others could not without it: bring them back, and make a backup meanwhile"
+        );
         Ok(())
     }
 

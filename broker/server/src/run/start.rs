@@ -91,7 +91,8 @@ impl Process {
             }
         };
         systemd::ready();
-        let repairable = self.config.cluster.is_some() && !recovered.unfilled;
+        let repairable =
+            self.config.cluster.is_some() && !(recovered.unfilled || recovered.filling);
         let intervals = self.config.intervals;
         let mut engine = Engine {
             node: Node::new(self.node_config(node), &recovered, now()),
