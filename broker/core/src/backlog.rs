@@ -482,6 +482,11 @@ impl Backlog {
         }
     }
 
+    /// Whether some of its messages are only in the store.
+    pub(crate) fn has_gap(&self) -> bool {
+        self.gap.is_some()
+    }
+
     /// What a sweep should read from `from` on, if anything.
     pub(crate) fn sweep_range(&self, from: u64) -> Option<(u64, u64)> {
         let gap = self.gap.as_ref()?;

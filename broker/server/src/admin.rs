@@ -164,7 +164,8 @@ impl Board {
             Role::Replica { master, .. } => self
                 .members
                 .get(master)
-                .map(|info| info.admin_address.clone()),
+                .map(|info| info.admin_address.clone())
+                .filter(|address| !address.is_empty()),
             Role::Electing | Role::Candidate { .. } | Role::Rising { .. } | Role::Master { .. } => {
                 None
             }

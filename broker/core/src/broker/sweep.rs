@@ -93,8 +93,11 @@ impl Broker {
         if backlog.loading().is_some() {
             return None;
         }
-        backlog.sweep_due_ms = u64::MAX;
-        let (from, _) = backlog.sweep_range(0)?;
+        let range = backlog.sweep_range(0);
+        if range.is_some() || !backlog.has_gap() {
+            backlog.sweep_due_ms = u64::MAX;
+        }
+        let (from, _) = range?;
         Some(Sweep {
             feed,
             cursor: from,

@@ -12,6 +12,8 @@ use crate::config::refusal::Refusal;
 use crate::config::value::{Bytes, Interval};
 
 /// Smaller ones would make a file of nearly every large message.
+/// A chunk comes within a few seconds.
+const SNAPSHOT_RATE_MIN: u64 = 64 << 10;
 const LOG_SEGMENT_BYTES_MIN: u64 = 1 << 20;
 const FRAME_BYTES_MIN: u64 = 1 << 10;
 /// Room for a frame's headers, and for what its encoding as a message adds.
@@ -98,9 +100,23 @@ impl Resolver {
             durables_max: durables,
             log_segment_bytes: segment,
             log_retention_bytes: retention,
-            snapshot_rate: self.keys.snapshot_rate.get_or_insert(Bytes(64 << 20)).0,
+            snapshot_rate: self.snapshot_rate()?,
             scrub_rate: self.keys.scrub_rate.get_or_insert(Bytes(4 << 20)).0,
         })
+    }
+
+    fn snapshot_rate(&mut self) -> Result<u64, Refusal> {
+        let rate = *self.keys.snapshot_rate.get_or_insert(Bytes(64 << 20));
+        if rate.0 == 0 || rate.0 >= SNAPSHOT_RATE_MIN {
+            return Ok(rate.0);
+        }
+        let problem =
+            format!("snapshot_rate = {rate} is so slow that a snapshot seems to stand still");
+        let cure = format!(
+            "use {} or more, or 0 for as much as goes",
+            Bytes(SNAPSHOT_RATE_MIN)
+        );
+        Err(self.refuse("snapshot_rate", problem).cure(&cure))
     }
 
     fn connect_timeout(&mut self) -> Result<Duration, Refusal> {
