@@ -31,7 +31,7 @@ use crate::systemd;
 /// Events of one kind that one turn takes; the other kinds wait no longer than that.
 const TURN_EVENTS_MAX: usize = 512;
 
-/// How long a master that is told to stop waits for its last commit.
+/// How long a master that is told to stop waits for its last commit and its successor.
 const FINISH_MAX: Duration = Duration::from_secs(1);
 
 /// How the loop ended.
