@@ -98,6 +98,7 @@ pub(crate) struct Limits {
     pub(crate) durables_max: usize,
     pub(crate) log_segment_bytes: u64,
     pub(crate) log_retention_bytes: u64,
+    pub(crate) log_retention_age: Duration,
     /// Bytes a second for each; 0: as many as go.
     pub(crate) snapshot_rate: u64,
     /// Bytes a second; 0: nothing is scrubbed.

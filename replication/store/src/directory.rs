@@ -20,13 +20,14 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use replicamq_quorum::{Epoch, Position};
 
 use crate::error::Context;
 use crate::identity::{self, Identity};
 use crate::lock::{self, Lock};
-use crate::log::{Floor, Log, LogOptions};
+use crate::log::{Floor, Log, LogOptions, Retention};
 use crate::options::SEGMENT_BYTES_MIN;
 use crate::sealed::{self, Fields, Loaded};
 use crate::table::Table;
@@ -305,7 +306,10 @@ impl Directory {
         let log_options = LogOptions {
             directory: path.join(LOG),
             segment_bytes: SEGMENT_BYTES_MIN,
-            retention_bytes: 0,
+            retention: Retention {
+                bytes: 0,
+                age: Duration::MAX,
+            },
         };
         fs::create_dir_all(&log_options.directory).context("make the directory", &path)?;
         drop(Log::create(log_options, floor.applied, floor.history)?);
@@ -449,7 +453,10 @@ fn log_options(generation: &Path, options: &Options) -> LogOptions {
     LogOptions {
         directory: generation.join(LOG),
         segment_bytes: options.segment_bytes(),
-        retention_bytes: options.retention_bytes,
+        retention: Retention {
+            bytes: options.retention_bytes,
+            age: options.retention_age,
+        },
     }
 }
 

@@ -14,6 +14,7 @@ mod tests;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use replicamq_quorum::{Entry, EpochHistory, Position, Sequence};
 
@@ -28,7 +29,7 @@ use crate::log::scan::Scan;
 use crate::log::segment::{Header, Segment};
 use crate::log::spare::Spares;
 use crate::sealed::{self, Fields};
-use crate::{BATCH_BYTES_MAX, DiskError, FatalError};
+use crate::{BATCH_BYTES_MAX, DiskError, FatalError, pace};
 
 /// Records are gathered up to this size before they are written.
 const WRITE_BYTES_MAX: usize = 1 << 20;
@@ -47,7 +48,15 @@ const CUT_KIND: &str = "cut";
 pub(crate) struct LogOptions {
     pub(crate) directory: PathBuf,
     pub(crate) segment_bytes: u64,
-    pub(crate) retention_bytes: u64,
+    pub(crate) retention: Retention,
+}
+
+/// How much of the log is kept for replicas that were away; whatever ends first.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Retention {
+    pub(crate) bytes: u64,
+    /// Of the newest entry in a segment, counted from the last start at the earliest.
+    pub(crate) age: Duration,
 }
 
 /// The log, as its one owner has it.
@@ -275,10 +284,11 @@ impl Log {
         flushed: Sequence,
         held: Option<Sequence>,
     ) -> Result<Option<Sequence>, DiskError> {
+        let now = pace::now();
         let mut first = None;
         while let Some(old) = self
             .index
-            .drop_oldest(self.options.retention_bytes, flushed, held)
+            .drop_oldest(self.options.retention, now, flushed, held)
         {
             self.spares.recycle(&old)?;
             files::sync_directory(&self.options.directory)?;

@@ -55,6 +55,8 @@ pub struct Options {
     /// Log kept for replicas that catch up. Older segments go once RocksDB has
     /// flushed past them.
     pub retention_bytes: u64,
+    /// Log files whose last entry is older go, too, as soon as RocksDB has flushed past them.
+    pub retention_age: Duration,
     /// Log that a start may have to replay: RocksDB flushes after so much.
     pub replay_bytes_max: u64,
     /// When an appended entry is synced.
@@ -77,6 +79,7 @@ impl Options {
             created_unfilled: true,
             segment_bytes: 64 << 20,
             retention_bytes: 512 << 20,
+            retention_age: Duration::MAX,
             replay_bytes_max: 64 << 20,
             sync: SyncMode::Disk,
             block_cache_bytes: 8 << 20,

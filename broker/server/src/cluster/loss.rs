@@ -57,6 +57,7 @@ pub(super) async fn accept_loss(args: &AcceptLossArgs) -> anyhow::Result<()> {
     let options = Options {
         segment_bytes: config.limits.log_segment_bytes,
         retention_bytes: config.limits.log_retention_bytes,
+        retention_age: config.limits.log_retention_age,
         ..Options::new(directory, &config.node)
     };
     // Nothing is asked of the store that it could report.

@@ -228,6 +228,7 @@ fn limits_that_cannot_work_are_refused() {
     }
     assert!(refused("log_segment_bytes = \"1KiB\"").contains("is too small"));
     assert!(refused("log_retention_bytes = \"1MiB\"").contains("less than one log file"));
+    assert!(refused("log_retention_age = \"59s\"").contains("use 1m or more"));
     assert!(refused("snapshot_rate = \"1KiB\"").contains("seems to stand still"));
     assert!(refused("log = \"replicamq=loud\"").contains("is not a log filter"));
     assert!(refused("advertise_stomp = \"0.0.0.0:61613\"").contains("nobody can connect to"));

@@ -85,6 +85,7 @@ impl FromStr for Interval {
             "s" => 1_000,
             "m" | "min" => 60_000,
             "h" => 3_600_000,
+            "d" => 86_400_000,
             _ => return Err(refused()),
         };
         let ms = number.checked_mul(unit_ms).ok_or_else(refused)?;
@@ -95,6 +96,8 @@ impl FromStr for Interval {
 impl fmt::Display for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.as_ms() {
+            ms if ms >= 86_400_000 && ms % 86_400_000 == 0 => write!(f, "{}d", ms / 86_400_000),
+            ms if ms >= 3_600_000 && ms % 3_600_000 == 0 => write!(f, "{}h", ms / 3_600_000),
             ms if ms >= 60_000 && ms % 60_000 == 0 => write!(f, "{}m", ms / 60_000),
             ms if ms >= 1_000 && ms % 1_000 == 0 => write!(f, "{}s", ms / 1_000),
             ms => write!(f, "{ms}ms"),
@@ -358,7 +361,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_read_back_as_the_same() {
-        for ms in [1, 999, 1_000, 1_500, 60_000, 90_000] {
+        for ms in [1, 999, 1_000, 1_500, 60_000, 90_000, 3_600_000, 86_400_000] {
             let interval = Interval::from_ms(ms);
             assert_eq!(interval.to_string().parse(), Ok(interval));
         }

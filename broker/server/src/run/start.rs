@@ -185,6 +185,7 @@ impl Process {
             created_unfilled: config.cluster.is_some(),
             segment_bytes: config.limits.log_segment_bytes,
             retention_bytes: config.limits.log_retention_bytes,
+            retention_age: config.limits.log_retention_age,
             scrub: scrub(config.limits.scrub_rate),
             sync: if sync_mode(config.sync).syncs() {
                 StoreSync::Disk

@@ -1,11 +1,13 @@
 //! What of the log may be read: shared between its owner and the readers.
 
 use std::sync::{Mutex, MutexGuard};
+use std::time::Instant;
 
 use bytes::Bytes;
 use replicamq_quorum::{Entry, Position, Sequence};
 
 use crate::FatalError;
+use crate::log::Retention;
 use crate::log::scan::Scan;
 use crate::log::segment::Segment;
 
@@ -100,11 +102,12 @@ impl Index {
         state.segments.push(segment);
     }
 
-    /// Takes out the oldest segment if the others fill the retention,
-    /// everything in it is flushed, and nobody waits for it within bounds.
+    /// Takes out the oldest segment if the others fill the retention or it is
+    /// too old, everything in it is flushed, and nobody waits for it within bounds.
     pub(super) fn drop_oldest(
         &self,
-        retention_bytes: u64,
+        retention: Retention,
+        now: Instant,
         flushed: Sequence,
         held: Option<Sequence>,
     ) -> Option<Segment> {
@@ -114,11 +117,12 @@ impl Index {
             .iter()
             .map(|segment| segment.bytes)
             .sum();
-        if next.previous.sequence > flushed || rest < retention_bytes {
+        let beyond = rest >= retention.bytes || now.duration_since(next.begun) >= retention.age;
+        if next.previous.sequence > flushed || !beyond {
             return None;
         }
         let awaited = held.is_some_and(|after| next.previous.sequence > after);
-        if awaited && rest < retention_bytes.saturating_mul(HELD_RETENTIONS_MAX) {
+        if awaited && rest < retention.bytes.saturating_mul(HELD_RETENTIONS_MAX) {
             return None;
         }
         Some(state.segments.remove(0))

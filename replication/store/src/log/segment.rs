@@ -14,13 +14,14 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use replicamq_quorum::{Epoch, EpochHistory, EpochStart, Position, Sequence};
 
 use crate::error::Context;
 use crate::files::{self, PAGE_BYTES};
 use crate::log::record::Salt;
-use crate::{DiskError, OpenError};
+use crate::{DiskError, OpenError, pace};
 
 const MAGIC: [u8; 8] = *b"RMQLOG\r\n";
 const VERSION: u32 = 1;
@@ -44,6 +45,8 @@ pub(crate) struct Segment {
     pub(crate) begin: u64,
     /// The size of the file.
     pub(crate) bytes: u64,
+    /// When it came into use, or was found at a start: what stands before it is as old.
+    pub(crate) begun: Instant,
 }
 
 impl Segment {
@@ -139,6 +142,7 @@ pub(crate) fn open(path: &Path, number: u64) -> Result<Found, OpenError> {
                 previous: header.previous,
                 begin,
                 bytes,
+                begun: pace::now(),
             };
             Ok(Found::Header(header, segment))
         }
@@ -218,6 +222,7 @@ pub(crate) fn publish(
         previous: header.previous,
         begin: encoded.len() as u64,
         bytes,
+        begun: pace::now(),
     })
 }
 

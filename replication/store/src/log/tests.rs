@@ -28,7 +28,10 @@ fn options(directory: &Path) -> LogOptions {
     LogOptions {
         directory: directory.to_owned(),
         segment_bytes: SEGMENT_BYTES,
-        retention_bytes: u64::MAX,
+        retention: Retention {
+            bytes: u64::MAX,
+            age: Duration::MAX,
+        },
     }
 }
 
@@ -357,7 +360,7 @@ fn a_lost_durable_mark_is_damage() {
 fn recycled_segments_do_not_give_old_entries_back() {
     let directory = tempfile::tempdir().unwrap();
     let mut log = create(directory.path());
-    log.options.retention_bytes = SEGMENT_BYTES;
+    log.options.retention.bytes = SEGMENT_BYTES;
     let mut sequence = 0;
     let mut trimmed = 0;
     while trimmed < 12 {
@@ -376,7 +379,7 @@ fn recycled_segments_do_not_give_old_entries_back() {
             let (opened, damage) = reopen_above(directory.path(), floor);
             assert_eq!((opened.last(), damage), (Position::new(1, sequence), None));
             log = opened;
-            log.options.retention_bytes = SEGMENT_BYTES;
+            log.options.retention.bytes = SEGMENT_BYTES;
         }
     }
     assert!(log.first().0 > 100);
@@ -580,7 +583,7 @@ fn a_reader_meets_a_flipped_bit_with_an_error_and_a_cut_without() {
 fn a_reader_beside_cuts_and_recycling_sees_rising_entries_and_no_damage() {
     let directory = tempfile::tempdir().unwrap();
     let mut log = create(directory.path());
-    log.options.retention_bytes = SEGMENT_BYTES;
+    log.options.retention.bytes = SEGMENT_BYTES;
     let index = log.index();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {

@@ -29,6 +29,8 @@ const _: () = assert!(MESSAGE_BYTES_MAX <= TRANSACTION_BYTES_MAX);
 const _: () = assert!(TRANSACTION_BYTES_MAX + BATCH_REST_BYTES <= BATCH_BYTES_MAX);
 const CONNECT_TIMEOUT_MIN: Interval = Interval::from_ms(1_000);
 const CONNECT_TIMEOUT_MAX: Interval = Interval::from_ms(600_000);
+const LOG_RETENTION_AGE: Interval = Interval::from_ms(7 * 86_400_000);
+const LOG_RETENTION_AGE_MIN: Interval = Interval::from_ms(60_000);
 /// Reading them holds up a new master: with the most of them by about a second.
 const DUPLICATE_WINDOW: RangeInclusive<u32> = 1 << 10..=1 << 24;
 /// Of destinations, and of durable subscriptions.
@@ -100,9 +102,22 @@ impl Resolver {
             durables_max: durables,
             log_segment_bytes: segment,
             log_retention_bytes: retention,
+            log_retention_age: self.log_retention_age()?,
             snapshot_rate: self.snapshot_rate()?,
             scrub_rate: self.keys.scrub_rate.get_or_insert(Bytes(4 << 20)).0,
         })
+    }
+
+    fn log_retention_age(&mut self) -> Result<Duration, Refusal> {
+        let usual = || LOG_RETENTION_AGE;
+        let age = *self.keys.log_retention_age.get_or_insert_with(usual);
+        if age >= LOG_RETENTION_AGE_MIN {
+            return Ok(age.0);
+        }
+        let problem =
+            format!("log_retention_age = {age} is less than a node needs to take a snapshot");
+        let cure = format!("use {LOG_RETENTION_AGE_MIN} or more");
+        Err(self.refuse("log_retention_age", problem).cure(&cure))
     }
 
     fn snapshot_rate(&mut self) -> Result<u64, Refusal> {

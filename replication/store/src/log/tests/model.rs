@@ -42,7 +42,7 @@ proptest! {
     fn the_log_is_the_list_that_was_put_into_it(steps in prop::collection::vec(step(), 1..40)) {
         let directory = tempfile::tempdir().unwrap();
         let mut log = create(directory.path());
-        log.options.retention_bytes = 3 * SEGMENT_BYTES;
+        log.options.retention.bytes = 3 * SEGMENT_BYTES;
         let mut model: Vec<Entry> = Vec::new();
         let mut applied = 0_u64;
         let mut epoch = 1;
@@ -82,7 +82,7 @@ proptest! {
                     let (opened, damage) = reopen_above(directory.path(), floor);
                     prop_assert_eq!(damage, None);
                     log = opened;
-                    log.options.retention_bytes = 3 * SEGMENT_BYTES;
+                    log.options.retention.bytes = 3 * SEGMENT_BYTES;
                 }
             }
             let first = usize::try_from(log.first().0).unwrap();

@@ -26,7 +26,12 @@ fn old_segments_that_go_disturb_nobody_who_reads_new_ones() {
     thread::scope(|scope| {
         scope.spawn(|| {
             begin.wait();
-            while index.drop_oldest(0, Sequence(0), None).is_some() {}
+            let none = Retention {
+                bytes: 0,
+                age: Duration::MAX,
+            };
+            let now = pace::now();
+            while index.drop_oldest(none, now, Sequence(0), None).is_some() {}
             done.store(true, Ordering::Release);
         });
         begin.wait();
@@ -41,7 +46,7 @@ fn old_segments_that_go_disturb_nobody_who_reads_new_ones() {
 fn a_read_of_what_goes_is_empty_or_whole() {
     let directory = tempfile::tempdir().unwrap();
     let mut log = create(directory.path());
-    log.options.retention_bytes = 0;
+    log.options.retention.bytes = 0;
     fill(&mut log, 1, 1, 200);
     let index = log.index();
     let trimmed = thread::scope(|scope| {

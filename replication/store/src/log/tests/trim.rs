@@ -6,7 +6,7 @@ use super::*;
 fn nothing_is_trimmed_that_the_store_has_not_flushed() {
     let directory = tempfile::tempdir().unwrap();
     let mut log = create(directory.path());
-    log.options.retention_bytes = 0;
+    log.options.retention.bytes = 0;
     fill(&mut log, 1, 1, 100);
     assert_eq!(log.trim(Sequence(0), None).unwrap(), None);
     let second = log.index.segments()[1].first();
@@ -23,7 +23,7 @@ fn nothing_is_trimmed_that_the_store_has_not_flushed() {
 fn what_a_replica_waits_for_stays_longer_but_not_for_ever() {
     let directory = tempfile::tempdir().unwrap();
     let mut log = create(directory.path());
-    log.options.retention_bytes = 2 * SEGMENT_BYTES;
+    log.options.retention.bytes = 2 * SEGMENT_BYTES;
     fill(&mut log, 1, 1, 200);
     let second = log.index.segments()[1].first();
     let third = log.index.segments()[2].first();
@@ -38,4 +38,24 @@ fn what_a_replica_waits_for_stays_longer_but_not_for_ever() {
     assert!(first.is_some_and(|first| first >= third), "{first:?}");
     let kept = log.index.bytes();
     assert!((8..=10).contains(&(kept / SEGMENT_BYTES)), "{kept}");
+}
+
+#[test]
+fn what_is_too_old_goes_though_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = create(directory.path());
+    let last = Sequence(100);
+    fill(&mut log, 1, 1, last.0);
+    log.options.retention.age = Duration::from_hours(1);
+    assert_eq!(log.trim(last, None).unwrap(), None, "all of it is young");
+    log.options.retention.age = Duration::ZERO;
+    assert_eq!(log.trim(Sequence(0), None).unwrap(), None, "not flushed");
+    assert_eq!(log.trim(last, Some(Sequence(0))).unwrap(), None, "awaited");
+    let active = log.active.first();
+    assert!(active > Sequence(1));
+    assert_eq!(
+        log.trim(last, None).unwrap(),
+        Some(active),
+        "the last file stays"
+    );
 }
