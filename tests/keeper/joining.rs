@@ -10,6 +10,27 @@ use serde_json::json;
 use crate::node::{Node, client, config, json, names, rank};
 
 #[tokio::test]
+async fn what_a_newer_build_laid_out_is_not_touched() {
+    let zookeeper = ZooKeeper::start().unwrap();
+    let mut node = Node::start(config(&zookeeper.address, "a"));
+    node.joined().await;
+    drop(node);
+    let client = client(&zookeeper.address).await;
+    let path = "/replicamq/test/cluster";
+    let mut cluster = json(&client, path).await;
+    assert_eq!(cluster["format"], 1);
+    cluster["format"] = json!(2);
+    let data = cluster.to_string();
+    client.set_data(path, data.as_bytes(), None).await.unwrap();
+    let mut late = Node::start(config(&zookeeper.address, "b"));
+    let refused = late.refused().await;
+    assert!(
+        matches!(&refused, RefusedMembership::NewerFormat { found: 2, .. }),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
 async fn three_join_a_fourth_is_refused_and_all_can_be_read() {
     let zookeeper = ZooKeeper::start().unwrap();
     let mut nodes = Vec::new();

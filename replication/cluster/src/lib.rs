@@ -13,6 +13,7 @@ mod service;
 mod snapshot;
 mod state;
 mod token;
+mod version;
 
 pub use convert::Malformed;
 pub use links::{LinkConfig, LinkError, LinkEvent, LinkEvents, Links};

@@ -32,6 +32,7 @@ use crate::service::service;
 use crate::snapshot::{CheckpointSource, SnapshotSender, Snapshots};
 use crate::state::{Item, Master, Peer, Shared, State};
 use crate::token::Token;
+use crate::version::{PROTOCOL, PROTOCOL_MIN};
 
 /// Who this node is to the others, and where it listens.
 #[derive(Clone)]
@@ -72,6 +73,8 @@ impl LinkConfig {
             cluster: self.cluster.clone(),
             node: self.node.as_str().to_owned(),
             incarnation: self.incarnation.clone(),
+            protocol: PROTOCOL,
+            protocol_min: PROTOCOL_MIN,
         }
     }
 }

@@ -213,6 +213,18 @@ pub enum RefusedMembership {
         /// Where.
         path: String,
     },
+    /// What lies in `ZooKeeper` was laid out by a later build.
+    #[error(
+        "{path} was written in format {found}, but this build knows {known}: run the build that wrote it, or a later one"
+    )]
+    NewerFormat {
+        /// Where.
+        path: String,
+        /// Its format.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
     /// Something cannot be part of a znode's path or of an address.
     #[error("{name} = {value:?} cannot be used: {why}")]
     Config {

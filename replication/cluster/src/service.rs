@@ -23,6 +23,7 @@ use crate::limits::{
 use crate::snapshot::SnapshotSender;
 use crate::state::{Item, Opened, Said, Shared};
 use crate::token::TokenCheck;
+use crate::version;
 
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -70,6 +71,7 @@ impl Service {
                 sender.node
             )));
         }
+        version::check(&sender).map_err(Status::failed_precondition)?;
         let node = NodeId::new(&sender.node);
         let state = self.shared.state();
         if !state.peers.contains_key(&node) {

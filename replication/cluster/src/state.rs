@@ -20,6 +20,7 @@ use crate::peer;
 use crate::quiet::Quiet;
 use crate::snapshot::{Outgoing, Staged};
 use crate::token::Token;
+use crate::version;
 
 /// Something for the node loop, before it is known whether it is still of interest.
 #[derive(Debug)]
@@ -166,7 +167,7 @@ impl Shared {
             Some(sender)
                 if sender.node == asked.as_str() && sender.cluster == self.config.cluster =>
             {
-                Ok(())
+                version::check(sender).map_err(Status::failed_precondition)
             }
             Some(sender) => Err(Status::internal(format!(
                 "the address of {asked} belongs to node {} of cluster {}",

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use replicamq_proto::replication::v1::replication_client::ReplicationClient;
 use replicamq_quorum::{Appended, Entries, Entry, EpochHistory, EpochStart, Position, Sequence};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -444,6 +445,25 @@ async fn another_cluster_is_refused() {
     let mut other = config("b");
     other.cluster = "another".to_owned();
     is_refused(Node::start(config("a")), Node::start(other)).await;
+}
+
+#[tokio::test]
+async fn a_build_that_is_too_new_is_refused_in_words() {
+    let (a, _b) = pair();
+    let address = format!("http://{}", a.links.address());
+    let mut client = ReplicationClient::connect(address).await.unwrap();
+    let sender = wire::Sender {
+        protocol: PROTOCOL + 1,
+        protocol_min: PROTOCOL + 1,
+        ..config("b").sender()
+    };
+    let sender = Some(sender);
+    let mut request = tonic::Request::new(wire::AskRequest { sender });
+    let token = "secret".parse().unwrap();
+    request.metadata_mut().insert("replicamq-token", token);
+    let refused = client.ask(request).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+    assert!(refused.message().contains("b is too new"), "{refused}");
 }
 
 #[tokio::test]

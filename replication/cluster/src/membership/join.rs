@@ -9,7 +9,9 @@ use zookeeper_client as zk;
 
 use super::run::{Broken, Runner, Session};
 use super::view::get;
-use super::znodes::{ClusterNode, EpochNode, MEMBER, MemberNode, Places, VoterNode, rank, to_json};
+use super::znodes::{
+    ClusterNode, EpochNode, FORMAT, MEMBER, MemberNode, Places, VoterNode, rank, to_json,
+};
 use super::{MembershipEvent, RefusedMembership, Standing, access_list};
 
 /// A member as it was found.
@@ -23,7 +25,9 @@ struct Found {
 impl Runner {
     pub(super) async fn join(&mut self, session: &mut Session) -> Result<(), Broken> {
         self.prepare(session).await?;
-        let ClusterNode { cluster, recreated } = self.cluster(session).await?;
+        let ClusterNode {
+            cluster, recreated, ..
+        } = self.cluster(session).await?;
         let standing = self.register(session, recreated).await?;
         self.enter(session).await?;
         let filled = |known: &(String, Standing)| known.1 == Standing::New;
@@ -93,6 +97,7 @@ impl Runner {
         loop {
             if let Some((data, ..)) = session.during(get(&client, &path, false)).await? {
                 let found = parse::<ClusterNode>(&path, &data)?;
+                let found = found.known(&path).map_err(Broken::Refused)?;
                 return match ours {
                     Some(store) if store != found.cluster => {
                         let path = session.paths.root.clone();
@@ -108,6 +113,7 @@ impl Runner {
             }
             let data = to_json(&ClusterNode {
                 cluster: ours.clone().unwrap_or_else(random_id),
+                format: FORMAT,
                 recreated: ours.is_some(),
             });
             match session.during(client.create(&path, &data, &options)).await {

@@ -241,7 +241,8 @@ impl Operator {
     pub async fn view(&self) -> Result<ClusterView, OperateError> {
         let (client, paths) = (&self.client, &self.paths);
         self.during(client.sync(&paths.root)).await?;
-        let ClusterNode { cluster, .. } = self.read(&paths.cluster).await?;
+        let found: ClusterNode = self.read(&paths.cluster).await?;
+        let ClusterNode { cluster, .. } = found.known(&paths.cluster)?;
         let Places { replicas, .. } = self.read(&paths.nodes).await?;
         let EpochNode { epoch, master } = self.read(&paths.epoch).await?;
         let mut live = Vec::new();

@@ -90,9 +90,33 @@ fn is_name(name: &str) -> bool {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ClusterNode {
     pub(super) cluster: String,
+    /// Of everything under `zk_path`; absent: 1.
+    #[serde(default = "first_format")]
+    pub(super) format: u32,
     /// Made anew by a store that knew the id: `ZooKeeper` had lost what lay here.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) recreated: bool,
+}
+
+/// What this build writes, and the newest that it reads.
+pub(super) const FORMAT: u32 = 1;
+
+fn first_format() -> u32 {
+    1
+}
+
+impl ClusterNode {
+    /// What a newer build laid out otherwise is not touched.
+    pub(super) fn known(self, path: &str) -> Result<Self, RefusedMembership> {
+        if self.format <= FORMAT {
+            return Ok(self);
+        }
+        Err(RefusedMembership::NewerFormat {
+            path: path.to_owned(),
+            found: self.format,
+            known: FORMAT,
+        })
+    }
 }
 
 /// `nodes`
