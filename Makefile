@@ -67,6 +67,7 @@ test: deps test-rust test-clients test-deploy ## everything that a change must p
 
 .PHONY: test-rust
 test-rust: build ## the crates' own tests, the simulator, the real processes
+	@export REPLICAMQ_EARLIER=$$(tests/earlier $(CARGO_TARGET_DIR)/release $(CACHE))
 	cargo test --release --locked --workspace
 
 .PHONY: sim

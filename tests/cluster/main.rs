@@ -14,3 +14,4 @@ mod modes;
 mod operator;
 mod power;
 mod replicas;
+mod upgrade;

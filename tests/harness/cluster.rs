@@ -111,6 +111,7 @@ impl Cluster {
             stomp,
             admin,
             replication,
+            binary: process::binary(),
             directory,
             configuration,
             log: root.join(format!("{name}.log")),

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use crate::wait;
@@ -27,7 +27,11 @@ fn beside() -> PathBuf {
 
 /// The binary with nothing of our own environment that it would listen to.
 pub fn command() -> Command {
-    let mut command = Command::new(binary());
+    command_of(&binary())
+}
+
+fn command_of(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("REPLICAMQ_") {
             command.env_remove(name);
@@ -48,6 +52,8 @@ pub struct Node {
     pub admin: SocketAddr,
     /// For the other nodes.
     pub replication: SocketAddr,
+    /// The build that it runs.
+    pub binary: PathBuf,
     /// Its data.
     pub directory: PathBuf,
     pub(crate) configuration: PathBuf,
@@ -68,7 +74,7 @@ impl Node {
             let mut options = File::options();
             options.create(true).append(true).open(&self.log)
         };
-        let process = command()
+        let process = command_of(&self.binary)
             .arg("serve")
             .arg("--config")
             .arg(&self.configuration)
