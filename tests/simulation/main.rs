@@ -9,7 +9,7 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use replicamq_simulation::pace::Since;
-use replicamq_simulation::plan::Fault;
+use replicamq_simulation::plan::{FAULTS, Fault};
 use replicamq_simulation::simulation::{Outcome, drill, replay, report, simulate};
 
 /// As many as take a few seconds.
@@ -146,6 +146,7 @@ fn every_seed_keeps_the_promises() {
         }
     }
     tell(&batch.to_string());
+    tell(&batch.faults_by_kind());
     if let Some(&seed) = batch.failed.first() {
         panic!(
             "{}\nall that failed: {:?}",
@@ -162,8 +163,9 @@ struct Batch {
     seeds: u64,
     failed: Vec<u64>,
     steps: u64,
-    acknowledged: u64,
-    faults: u64,
+    sends: u64,
+    consumes: u64,
+    faults: [u64; FAULTS.len()],
     masters: u64,
     installs: u64,
     simulated_us: u64,
@@ -178,8 +180,9 @@ impl Batch {
             seeds: 0,
             failed: Vec::new(),
             steps: 0,
-            acknowledged: 0,
-            faults: 0,
+            sends: 0,
+            consumes: 0,
+            faults: [0; FAULTS.len()],
             masters: 0,
             installs: 0,
             simulated_us: 0,
@@ -192,8 +195,11 @@ impl Batch {
         let figures = outcome.figures;
         self.seeds += 1;
         self.steps += figures.steps;
-        self.acknowledged += figures.acknowledged;
-        self.faults += figures.faults;
+        self.sends += figures.sends;
+        self.consumes += figures.consumes;
+        for (sum, count) in self.faults.iter_mut().zip(figures.faults) {
+            *sum += count;
+        }
         self.masters += figures.masters;
         self.installs += figures.installs;
         self.simulated_us += outcome.simulated_us;
@@ -212,19 +218,31 @@ impl Batch {
     }
 }
 
+impl Batch {
+    /// What was done, and how often.
+    fn faults_by_kind(&self) -> String {
+        let kinds = FAULTS.iter().zip(self.faults);
+        let kinds: Vec<String> = kinds
+            .map(|(kind, count)| format!("{kind:?} {count}"))
+            .collect();
+        format!("faults by kind: {}", kinds.join(", "))
+    }
+}
+
 impl std::fmt::Display for Batch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let millis = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         write!(
             f,
-            "{} seeds, {} failed: {} steps, {} acknowledged ({} a minute), {} faults, {} masters, {} checkpoints, \
+            "{} seeds, {} failed: {} steps, {} acknowledged sends and {} consumes ({} a minute), {} faults, {} masters, {} checkpoints, \
              {} simulated minutes; after the faults served again within {} ms, all level within {} ms",
             self.seeds,
             self.failed.len(),
             self.steps,
-            self.acknowledged,
-            self.acknowledged * 60_000 / millis.max(1),
-            self.faults,
+            self.sends,
+            self.consumes,
+            (self.sends + self.consumes) * 60_000 / millis.max(1),
+            self.faults.iter().sum::<u64>(),
             self.masters,
             self.installs,
             self.simulated_us / 60_000_000,

@@ -32,7 +32,11 @@ const MAY_DEPEND: &[(&str, &[&str], &[&str])] = &[
     ("core", &["proto"], &["prost"]),
     ("protocols", &["core", "proto"], &[]),
     ("node", &["core", "quorum", "proto"], &["prost"]),
-    ("simulation", &["quorum"], &[]),
+    (
+        "simulation",
+        &["core", "node", "proto", "quorum"],
+        &["prost"],
+    ),
 ];
 
 /// Crates that touch the world: a crate above has none that it does not name.

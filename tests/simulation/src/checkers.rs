@@ -2,16 +2,20 @@
 
 mod acknowledged;
 mod committed_once;
+mod contents;
 mod copies;
 mod cursors;
 mod lease;
+pub mod ledger;
 mod matching;
 mod one_master;
 mod promises;
 
-use replicamq_quorum::{Entry, Epoch, Hello, Message, Position, Role, Sequence, SyncMode};
+use replicamq_core::{Delivery, Receipt};
+use replicamq_quorum::{Entry, Epoch, Hello, Message, NodeId, Position, Role, Sequence, SyncMode};
 
-use crate::node::{Node, Proposal};
+use crate::node::{Node, Process};
+use ledger::{Feed, Ledger};
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,12 +43,14 @@ pub struct Checkers {
     acknowledged: acknowledged::Acknowledged,
     promises: promises::Promises,
     cursors: cursors::Cursors,
+    /// What clients asked and were told.
+    pub ledger: Ledger,
 }
 
 impl Checkers {
-    /// For so many nodes.
+    /// For so many nodes and durable subscriptions.
     #[must_use]
-    pub fn new(nodes: usize) -> Self {
+    pub fn new(nodes: usize, durables: usize) -> Self {
         Self {
             violation: None,
             committed_once: committed_once::CommittedOnce::new(nodes),
@@ -53,6 +59,7 @@ impl Checkers {
             acknowledged: acknowledged::Acknowledged::default(),
             promises: promises::Promises::new(nodes),
             cursors: cursors::Cursors::new(nodes),
+            ledger: Ledger::new(durables),
         }
     }
 
@@ -76,7 +83,7 @@ impl Checkers {
 
     /// A process started.
     pub fn started(&mut self, node: usize, machine: &Node) {
-        let applied = machine.disk.store.applied;
+        let applied = machine.disk.store.applied();
         self.committed_once.started(node, applied);
         self.cursors.started(node);
         let verdict = self.promises.on_disk(node, machine);
@@ -155,8 +162,14 @@ impl Checkers {
     /// A node says that everything up to here is committed.
     pub fn commits(&mut self, nodes: &[Node], node: usize, sequence: Sequence, sync: SyncMode) {
         let machine = &nodes[node];
+        let before = self.committed_once.last();
         let verdict = self.committed_once.commits(node, machine, sequence);
         self.note(verdict);
+        for sequence in (before.0 + 1..=self.committed_once.last().0).map(Sequence) {
+            let ops = self.committed_once.ops(sequence);
+            let verdict = self.ledger.committed(sequence, ops);
+            self.note(verdict);
+        }
         let verdict = copies::commits(nodes, machine, sequence, sync);
         self.note(verdict);
     }
@@ -173,11 +186,56 @@ impl Checkers {
         self.note(verdict);
     }
 
-    /// A client was answered.
-    pub fn acknowledged(&mut self, nodes: &[Node], node: usize, proposal: Proposal) {
-        let committed = self.committed_once.id_at(proposal.sequence);
-        let verdict = self.acknowledged.answered(nodes, node, proposal, committed);
+    /// A client is answered.
+    pub fn receipted(&mut self, nodes: &[Node], node: usize, receipt: Receipt) {
+        let Some(epoch) = self.port_of(&nodes[node]) else {
+            return;
+        };
+        let committed = self.committed_once.known(node);
+        let last = self.committed_once.last();
+        let verdict = self.acknowledged.answered(nodes, node, committed, last);
         self.note(verdict);
+        let verdict = self.ledger.receipted(epoch, committed, receipt);
+        self.note(verdict);
+    }
+
+    /// A client is handed a message.
+    pub fn delivered(
+        &mut self,
+        (node, machine): (usize, &Node),
+        feed: Option<Feed>,
+        delivery: &Delivery,
+    ) {
+        let Some(epoch) = self.port_of(machine) else {
+            return;
+        };
+        let committed = self.committed_once.known(node);
+        if let Some(feed) = feed {
+            let verdict = self.ledger.delivered(epoch, committed, feed, delivery);
+            self.note(verdict);
+        }
+    }
+
+    /// The epoch of a node that speaks to clients.
+    fn port_of(&mut self, machine: &Node) -> Option<Epoch> {
+        let serves = machine.process.as_ref()?.serves;
+        if serves.is_none() {
+            let text = format!("{} speaks to clients behind a closed port", machine.name);
+            self.fail("serving", &text);
+        }
+        serves
+    }
+
+    /// A process took an event: where clients are to hear of it, it holds a lease.
+    pub fn leased(&mut self, name: &NodeId, process: &Process, speaks: bool, now_ms: u64) {
+        let quorum = process.quorum();
+        let leads = matches!(quorum.role(), Role::Master { .. });
+        if speaks && leads && !quorum.lease_held(now_ms) {
+            self.fail(
+                "lease",
+                &format!("{name} speaks to clients without a lease"),
+            );
+        }
     }
 
     /// A step is done.
@@ -194,8 +252,11 @@ impl Checkers {
 
     /// The run is over.
     pub fn ends(&mut self, nodes: &[Node]) {
+        let verdict = self.ledger.ends();
+        self.note(verdict);
+        let pairs = self.committed_once.pairs();
         for node in nodes {
-            let verdict = self.committed_once.ends(node);
+            let verdict = self.committed_once.ends(node, &pairs);
             self.note(verdict);
             // Whoever lost its place, or never had one, holds what it held then.
             if node.place {

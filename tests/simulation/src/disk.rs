@@ -10,6 +10,7 @@ use replicamq_quorum::{Entry, Epoch, Event, Position, Recovered, Sequence};
 
 use crate::log::Log;
 use crate::random::Random;
+use crate::store::{Pairs, Store, StoreState};
 
 /// What the one writer does.
 #[derive(Debug, Clone)]
@@ -46,15 +47,6 @@ impl Image {
     }
 }
 
-/// The store: how far it is applied, and a digest of everything applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct StoreState {
-    /// How far.
-    pub applied: Sequence,
-    /// Of all batches up to there, in order.
-    pub digest: u64,
-}
-
 /// Whether the store may be built upon, as the server keeps it on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Filled {
@@ -76,10 +68,8 @@ pub struct Disk {
     pub durable: Image,
     /// Written, not synced.
     unsynced: Vec<LogOperation>,
-    /// In the store's memory.
-    pub store: StoreState,
-    /// What a crash leaves of the store.
-    pub flushed: StoreState,
+    /// The key-value store that the log builds.
+    pub store: Store,
     /// Whether the store may be built upon.
     pub filled: Filled,
     /// The store's own name: a wiped one gets a new name.
@@ -147,7 +137,7 @@ impl Disk {
         self.write_some(random, queued.into());
         self.unsynced.clear();
         self.durable = self.written.clone();
-        self.store = self.flushed;
+        self.store.crash();
     }
 
     /// The power failed. What was queued never reached the disk.
@@ -163,13 +153,13 @@ impl Disk {
             self.written.promised = promised;
         }
         self.durable = self.written.clone();
-        self.store = self.flushed;
+        self.store.crash();
     }
 
     /// Where a log need not be synced, the store may have been flushed beyond what is left of
     /// it: the next start puts such a log aside and begins one after what the store holds.
     fn begin_behind_the_store(&mut self, before: &Log) {
-        let applied = self.flushed.applied;
+        let applied = self.store.flushed();
         if applied <= self.written.log.last().sequence {
             return;
         }
@@ -230,8 +220,7 @@ impl Disk {
         self.unsynced.clear();
         self.written.log = log.clone();
         self.durable.log = log;
-        self.store = checkpoint.state;
-        self.flushed = checkpoint.state;
+        self.store = Store::from_checkpoint(checkpoint.state, checkpoint.pairs.clone());
         if self.filled != Filled::Yes || !covered {
             self.filled = Filled::Filling;
         }
@@ -249,7 +238,7 @@ impl Disk {
         Recovered {
             promised: self.durable.promised,
             last: self.durable.log.last(),
-            applied: self.store.applied,
+            applied: self.store.applied(),
             history: self.durable.log.history().clone(),
             log_first: self.durable.log.first(),
             unfilled: self.filled == Filled::No,
@@ -261,8 +250,10 @@ impl Disk {
 /// A checkpoint of a master's store.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
-    /// What the store holds.
+    /// How far the store is.
     pub state: StoreState,
+    /// What it holds.
+    pub pairs: Pairs,
     /// The last entry in it.
     pub last: Position,
     /// Which epoch wrote what, up to there.

@@ -1,6 +1,6 @@
 //! Carrying out what a state machine wants done.
 
-use replicamq_quorum::{Effect, Event, Message, NodeId, Role};
+use replicamq_quorum::{Effect, Event, Message, NodeId, Role, Sequence};
 
 use crate::disk::{Checkpoint, LogOperation};
 use crate::node::ApplyJob;
@@ -67,9 +67,8 @@ impl World {
             Effect::Claim { epoch, version } => self.claim(node, epoch, version),
             Effect::Role(role) => self.role(node, &role),
             Effect::Committed { sequence } => self.committed(node, sequence),
-            Effect::Lease { held } => self.lease(node, held),
             Effect::Diverged(found) => self.checkers.fail("matching", &found),
-            Effect::Note(_) => {}
+            Effect::Lease { .. } | Effect::Note(_) => {}
         }
     }
 
@@ -94,10 +93,6 @@ impl World {
     fn role(&mut self, node: usize, role: &Role) {
         if matches!(role, Role::Master { .. }) {
             self.figures.masters += 1;
-        } else {
-            let process = self.nodes[node].process_mut();
-            process.proposals.clear();
-            process.answerable.clear();
         }
         self.checkers.role(&self.nodes, node, role);
         if matches!(role, Role::Rising { .. }) {
@@ -154,6 +149,10 @@ impl World {
         if self.life(node) != Some(life) || self.hangs(node, Happening::Written { node, life }) {
             return;
         }
+        if self.nodes[node].full_disk_until_us > self.now_us {
+            self.fatal(node, "a write fails: no space is left");
+            return;
+        }
         let machine = &mut self.nodes[node];
         let group = std::mem::take(&mut machine.process_mut().writer.group);
         machine.disk.write(&group);
@@ -179,6 +178,10 @@ impl World {
         }
         let mut reports = Vec::new();
         let machine = &mut self.nodes[node];
+        if std::mem::take(&mut machine.sync_fails) {
+            self.fatal(node, "a sync fails");
+            return;
+        }
         machine.disk.sync(self.plan.logged_after_cut, &mut reports);
         machine.process_mut().writer.busy = false;
         self.write_group(node);
@@ -190,9 +193,22 @@ impl World {
         }
     }
 
-    fn apply(&mut self, node: usize, job: ApplyJob) {
+    pub(crate) fn apply(&mut self, node: usize, job: ApplyJob) {
         self.nodes[node].process_mut().applier.queue.push_back(job);
         self.apply_next(node);
+    }
+
+    /// The disk cannot be trusted any more: the process stops, and is started again. What was
+    /// not synced may be there or not.
+    fn fatal(&mut self, node: usize, what: &str) {
+        let name = &self.nodes[node].name;
+        self.trace.line(self.now_us, || format!("{name}: {what}"));
+        self.orphan(node);
+        self.silent = false;
+        let unsynced_is_lost = !self.plan.in_memory && self.random.chance(500_000);
+        self.end_process_with(node, false, unsynced_is_lost);
+        let at = self.random.between((20_000, 3_000_000));
+        self.after(at, Happening::Start { node });
     }
 
     fn apply_next(&mut self, node: usize) {
@@ -222,9 +238,23 @@ impl World {
         };
         let machine = &mut self.nodes[node];
         let entries = match job {
-            ApplyJob::Entries(entries) => entries,
+            ApplyJob::Load(request) => {
+                self.apply_next(node);
+                self.load(node, &request);
+                return;
+            }
+            ApplyJob::Entries(mut entries) => {
+                // Whatever else waits to be applied goes into the same write.
+                let queue = &mut machine.process_mut().applier.queue;
+                while let Some(ApplyJob::Entries(_)) = queue.front() {
+                    if let Some(ApplyJob::Entries(more)) = queue.pop_front() {
+                        entries.extend(more);
+                    }
+                }
+                entries
+            }
             ApplyJob::Replay(to) => {
-                let after = machine.disk.store.applied;
+                let after = machine.disk.store.applied();
                 let mut entries = machine.disk.written.log.read(after, usize::MAX);
                 entries.retain(|entry| entry.position.sequence <= to);
                 if entries
@@ -239,7 +269,7 @@ impl World {
             }
         };
         self.checkers.applies(node, &mut self.nodes[node], &entries);
-        let sequence = self.nodes[node].disk.store.applied;
+        let sequence = self.nodes[node].disk.store.applied();
         self.apply_next(node);
         self.deliver(node, Event::Applied { sequence });
     }
@@ -255,15 +285,9 @@ impl World {
         if machine.paused() {
             return;
         }
-        machine.disk.flushed = machine.disk.store;
-        let first = machine
-            .disk
-            .flushed
-            .applied
-            .0
-            .saturating_sub(self.plan.retention)
-            + 1;
-        let first = replicamq_quorum::Sequence(first);
+        machine.disk.store.flush();
+        let flushed = machine.disk.store.flushed();
+        let first = Sequence(flushed.0.saturating_sub(self.plan.retention) + 1);
         if first > machine.disk.durable.log.first() {
             machine.disk.trim(first);
             machine.process_mut().given.trim(first);
@@ -299,7 +323,7 @@ impl World {
         let serves = source.process.as_ref().filter(|process| {
             open && process.inbox.is_none()
                 && matches!(
-                    process.quorum.role(),
+                    process.quorum().role(),
                     Role::Master { .. } | Role::Rising { .. }
                 )
         });
@@ -307,11 +331,12 @@ impl World {
             self.install_failed(node, master);
             return;
         };
-        let state = source.disk.store;
+        let state = source.disk.store.state();
         let mut history = serves.given.history().clone();
         history.truncate(state.applied);
         let checkpoint = Checkpoint {
             state,
+            pairs: source.disk.store.pairs().clone(),
             last: serves.given.position(state.applied).unwrap_or_default(),
             history,
         };
@@ -349,8 +374,9 @@ impl World {
         self.figures.installs += 1;
         self.silent = false;
         let name = &self.nodes[node].name;
-        self.trace
-            .line(self.now_us, || format!("{name} installs {checkpoint:?}"));
+        self.trace.line(self.now_us, || {
+            format!("{name} installs {:?}", checkpoint.state)
+        });
         self.end_process(node, false);
         let machine = &mut self.nodes[node];
 

@@ -1,9 +1,10 @@
 //! Doing harm, within what the promises allow.
 
+use replicamq_node::Effect as NodeEffect;
 use replicamq_quorum::{Effect, Message, Role, majority};
 
 use crate::disk::Filled;
-use crate::plan::Fault;
+use crate::plan::{FAULTS, Fault};
 use crate::world::{Happening, Phase, World};
 
 /// A process that will die at its next effect of a kind.
@@ -15,9 +16,17 @@ pub struct Ambush {
     power: bool,
 }
 
-const KINDS: u64 = 14;
+const KINDS: u64 = 18;
 
-fn kind(effect: &Effect) -> Option<u64> {
+fn kind(effect: &NodeEffect) -> Option<u64> {
+    let effect = match effect {
+        NodeEffect::Quorum(effect) => effect,
+        NodeEffect::Serve { .. } => return Some(14),
+        NodeEffect::Retire => return Some(15),
+        NodeEffect::Client(_) => return Some(16),
+        NodeEffect::Load(_) => return Some(17),
+        NodeEffect::Unreadable { .. } => return None,
+    };
     Some(match effect {
         Effect::Append(_) => 0,
         Effect::Truncate { .. } => 1,
@@ -56,7 +65,9 @@ impl World {
         self.after(at, Happening::Fault);
         let kinds = self.plan.faults.clone();
         let fault = self.random.pick(&kinds);
-        self.figures.faults += 1;
+        if let Some(kind) = FAULTS.iter().position(|kind| *kind == fault) {
+            self.figures.faults[kind] += 1;
+        }
         self.trace.line(self.now_us, || format!("fault {fault:?}"));
         let node = self.victim();
         let lasts = self.random.between(self.plan.fault_lasts_us);
@@ -97,7 +108,30 @@ impl World {
             Fault::FillTrap => self.set_fill_trap(),
             Fault::FenceTrap => self.set_fence_trap(),
             Fault::Ambush => self.set_ambush(),
+            Fault::ClockJump => self.jump_calendar(node),
+            Fault::SyncError => self.nodes[node].sync_fails = true,
+            Fault::DiskFull => self.fill_disk(node, lasts),
         }
+    }
+
+    /// Up to some hours, forward or back. Clocks for intervals go on as before.
+    fn jump_calendar(&mut self, node: usize) {
+        let hours = i64::try_from(self.random.between((0, 10))).expect("a small number");
+        let off_ms = (hours - 5) * 3_600_000;
+        let machine = &mut self.nodes[node];
+        machine.calendar_off_ms = off_ms;
+        let name = &machine.name;
+        self.trace.line(self.now_us, || {
+            format!("the calendar of {name} is {off_ms} ms off")
+        });
+    }
+
+    fn fill_disk(&mut self, node: usize, lasts: u64) {
+        self.nodes[node].full_disk_until_us = self.now_us + lasts;
+        let name = &self.nodes[node].name;
+        self.trace.line(self.now_us, || {
+            format!("the disk of {name} is full for {lasts} us")
+        });
     }
 
     fn cut_one_way(&mut self, node: usize, lasts: u64) {
@@ -146,7 +180,8 @@ impl World {
         let replicas: Vec<usize> = (0..self.nodes.len())
             .filter(|&node| {
                 let process = self.nodes[node].process.as_ref();
-                process.is_some_and(|process| matches!(process.quorum.role(), Role::Replica { .. }))
+                process
+                    .is_some_and(|process| matches!(process.quorum().role(), Role::Replica { .. }))
             })
             .collect();
         (!replicas.is_empty()).then(|| self.random.pick(&replicas))
@@ -185,10 +220,11 @@ impl World {
             }
         }
         self.cut_keeper(node, lasts);
+        self.cut_clients(node, lasts);
     }
 
     /// Clients lose their master: the outage ends when another one answers.
-    fn orphan(&mut self, node: usize) {
+    pub(crate) fn orphan(&mut self, node: usize) {
         if self.serves(node) && self.orphaned.is_none() {
             self.orphaned = self.life(node).map(|life| (self.now_us, life));
         }
@@ -268,6 +304,12 @@ impl World {
 
     /// A process ends: what is in memory is gone.
     pub fn end_process(&mut self, node: usize, power: bool) {
+        self.end_process_with(node, power, power);
+    }
+
+    /// Whether the machine loses power, and whether what was not synced may be lost: after
+    /// a failed sync, too.
+    pub(crate) fn end_process_with(&mut self, node: usize, power: bool, unsynced_is_lost: bool) {
         let Some(process) = self.nodes[node].process.take() else {
             return;
         };
@@ -277,18 +319,24 @@ impl World {
         }
         let machine = &mut self.nodes[node];
         machine.powerless = power;
-        if power {
+        if unsynced_is_lost {
             machine.disk.lost_power(&mut self.random);
         } else {
             machine.disk.killed(&mut self.random, writer.queue);
         }
         let name = &machine.name;
-        let (last, applied) = (machine.disk.durable.log.last(), machine.disk.store.applied);
+        let (last, applied) = (
+            machine.disk.durable.log.last(),
+            machine.disk.store.applied(),
+        );
         self.trace.line(self.now_us, || {
             format!("{name} left {last}, applied {applied}")
         });
         self.checkers.ended(node, &self.nodes[node]);
         self.break_streams_of(node, process.life, power);
+        for link in process.links {
+            self.drop_client(link, power);
+        }
         self.keeper_silent(node);
     }
 
@@ -321,7 +369,7 @@ impl World {
     }
 
     /// Whether the process dies at this effect; the effect may be its last deed.
-    pub fn ambushed(&mut self, node: usize, effect: &Effect) -> bool {
+    pub fn ambushed(&mut self, node: usize, effect: &NodeEffect) -> bool {
         let Some(ambush) = self
             .ambush
             .filter(|ambush| Some(ambush.kind) == kind(effect))
@@ -330,7 +378,7 @@ impl World {
         };
         self.ambush = None;
         if !ambush.before {
-            self.effect(node, effect.clone());
+            self.node_effect(node, effect.clone());
         }
         self.crash(node, ambush.power);
         true
@@ -353,9 +401,12 @@ impl World {
         }
         self.heal_network();
         self.heal_keeper();
+        self.heal_clients();
         for node in 0..self.nodes.len() {
             self.nodes[node].slow_disk_until_us = now_us;
             self.nodes[node].hung_disk_until_us = now_us;
+            self.nodes[node].full_disk_until_us = now_us;
+            self.nodes[node].sync_fails = false;
             if let Some(life) = self.life(node).filter(|_| self.nodes[node].paused()) {
                 self.at(now_us, Happening::Resume { node, life });
             }

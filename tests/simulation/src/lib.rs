@@ -4,7 +4,9 @@
 //! It needs nothing but the pure crates, so that it builds in seconds. It must never read
 //! a clock or chance of the real world where a run could notice: one seed, one history.
 
+pub mod calendar;
 pub mod checkers;
+pub mod clients;
 pub mod disk;
 pub mod effects;
 pub mod faults;
@@ -17,7 +19,9 @@ pub mod operator;
 pub mod pace;
 pub mod plan;
 pub mod random;
+pub mod service;
 pub mod simulation;
+pub mod store;
 pub mod trace;
 pub mod traps;
 pub mod turns;

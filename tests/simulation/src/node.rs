@@ -1,9 +1,12 @@
 //! A simulated machine: its disk, and the process on it while it lives.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use replicamq_quorum::{Entry, Event, NodeId, Quorum, Sequence};
+use replicamq_core::{Command, ConnectionId, Effect as ClientEffect, LoadRequest};
+use replicamq_node::{Event, Now};
+use replicamq_quorum::{Entry, Epoch, NodeId, Quorum, Sequence};
 
+use crate::calendar;
 use crate::disk::{Disk, LogOperation};
 use crate::keeper::KeeperClient;
 use crate::log::Log;
@@ -28,6 +31,12 @@ pub struct Node {
     pub slow_disk_until_us: u64,
     /// Writes and syncs end no sooner: no error, no answer.
     pub hung_disk_until_us: u64,
+    /// Writes fail until then: there is no space.
+    pub full_disk_until_us: u64,
+    /// The next sync fails.
+    pub sync_fails: bool,
+    /// How far its calendar is off.
+    pub calendar_off_ms: i64,
 }
 
 /// A clock that starts with its process and runs a little fast or slow.
@@ -43,6 +52,11 @@ impl Clock {
     /// What it shows.
     pub fn now_ms(&self, now_us: u64) -> u64 {
         (now_us - self.started_us) * self.rate_ppm / 1_000_000 / 1_000
+    }
+
+    /// When it shows this.
+    pub fn shows_us(&self, ms: u64) -> u64 {
+        self.started_us + (ms * 1_000 * 1_000_000).div_ceil(self.rate_ppm)
     }
 }
 
@@ -64,6 +78,8 @@ pub enum ApplyJob {
     Entries(Vec<Entry>),
     /// From the log, up to here.
     Replay(Sequence),
+    /// Read.
+    Load(LoadRequest),
 }
 
 /// The thread that applies.
@@ -75,24 +91,13 @@ pub struct Applier {
     pub busy: bool,
 }
 
-/// A batch that a client waits for.
-#[derive(Debug, Clone, Copy)]
-pub struct Proposal {
-    /// Its place.
-    pub sequence: Sequence,
-    /// Its name.
-    pub id: u64,
-    /// When it came.
-    pub at_us: u64,
-}
-
 /// A process.
 #[derive(Debug)]
 pub struct Process {
     /// Tells processes apart.
     pub life: u64,
     /// What is tested.
-    pub quorum: Quorum,
+    pub node: replicamq_node::Node,
     /// Its time.
     pub clock: Clock,
     /// Stopped: what comes meanwhile waits here.
@@ -111,15 +116,37 @@ pub struct Process {
     pub downstreams: BTreeMap<usize, StreamId>,
     /// Our end of ZooKeeper.
     pub keeper: KeeperClient,
-    /// Not yet committed.
-    pub proposals: VecDeque<Proposal>,
-    /// Committed, not yet answered for want of a lease.
-    pub answerable: VecDeque<Proposal>,
+    /// The epoch in which its client port is open.
+    pub serves: Option<Epoch>,
+    /// Its ends of clients' connections.
+    pub links: BTreeSet<ConnectionId>,
+    /// What clients asked and the node has not taken.
+    pub commands: VecDeque<(ConnectionId, Vec<Command>)>,
+    /// What this turn has for clients.
+    pub outbox: Vec<(ConnectionId, Vec<ClientEffect>)>,
+    /// When it is to be woken to seal a batch.
+    pub seal_due_ms: Option<u64>,
     /// A checkpoint under way; a later one takes its place.
     pub install: u64,
 }
 
+impl Process {
+    /// The replicated log's part.
+    pub fn quorum(&self) -> &Quorum {
+        self.node.quorum()
+    }
+}
+
 impl Node {
+    /// What its clocks show to its process.
+    pub fn now(&self, now_us: u64) -> Option<Now> {
+        let process = self.process.as_ref()?;
+        Some(Now {
+            monotonic_ms: process.clock.now_ms(now_us),
+            unix_ms: calendar::unix_ms(now_us, self.calendar_off_ms),
+        })
+    }
+
     /// Whether its process is stopped.
     pub fn paused(&self) -> bool {
         self.process

@@ -33,10 +33,12 @@ impl World {
             return;
         };
         let name = (to != master).then(|| self.nodes[to].name.clone());
+        let now = self.nodes[master].now(self.now_us);
         let process = self.nodes[master].process_mut();
         let life = process.life;
+        let now = now.expect("a master has a process");
         let mut effects = Vec::new();
-        let begun = process.quorum.transfer(name.as_ref(), &mut effects);
+        let begun = process.node.transfer(name.as_ref(), now, &mut effects);
         let name = &self.nodes[master].name;
         self.trace
             .line(self.now_us, || format!("{name} is to hand over: {begun:?}"));

@@ -62,10 +62,16 @@ pub enum Fault {
     FenceTrap,
     /// The process dies right at a certain effect.
     Ambush,
+    /// A machine's calendar jumps, by hours.
+    ClockJump,
+    /// A sync fails: the process stops.
+    SyncError,
+    /// The disk is full: the next write fails, and the process stops. Space comes back.
+    DiskFull,
 }
 
 /// All that a seed may meet; the others are for drills alone.
-pub const FAULTS: [Fault; 22] = [
+pub const FAULTS: [Fault; 25] = [
     Fault::Kill,
     Fault::KillMaster,
     Fault::KillReplica,
@@ -88,15 +94,19 @@ pub const FAULTS: [Fault; 22] = [
     Fault::FillTrap,
     Fault::FenceTrap,
     Fault::Ambush,
+    Fault::ClockJump,
+    Fault::SyncError,
+    Fault::DiskFull,
 ];
 
 /// Those that break no stream.
-const SILENT: [Fault; 5] = [
+const SILENT: [Fault; 6] = [
     Fault::Pause,
     Fault::Partition,
     Fault::OneWay,
     Fault::KeeperCut,
     Fault::SlowDisk,
+    Fault::ClockJump,
 ];
 
 /// A delay: mostly in `usual_us`, sometimes in `slow_us`.
@@ -128,6 +138,8 @@ pub struct Plan {
     pub replicas: usize,
     /// What a commit waits for.
     pub sync: SyncMode,
+    /// It does not wait for any disk.
+    pub in_memory: bool,
     /// Small, so that every bound is met.
     pub limits: Limits,
     /// How long faults come.
@@ -172,12 +184,49 @@ pub struct Plan {
     pub tick_us: (u64, u64),
     /// How far a clock's rate may be off, in a million.
     pub skew_ppm: u64,
-    /// Between two rounds of the client.
-    pub propose_every_us: (u64, u64),
-    /// Batches in a round.
+    /// Bounds of the broker, small as well.
+    pub broker: replicamq_core::Limits,
+    /// Who sends and consumes what.
+    pub clients: ClientPlan,
+}
+
+/// What clients do.
+#[derive(Debug, Clone)]
+pub struct ClientPlan {
+    /// Queues.
+    pub queues: usize,
+    /// Durable subscriptions to the topic.
+    pub durables: usize,
+    /// Clients that send.
+    pub producers: usize,
+    /// Clients that consume a queue, at most.
+    pub consumers_max: u64,
+    /// Each way.
+    pub wire: Delay,
+    /// Between two rounds of a producer.
+    pub pause_us: (u64, u64),
+    /// Between two rounds of a consumer.
+    pub rest_us: (u64, u64),
+    /// How long a client waits for an answer before it goes elsewhere.
+    pub patience_us: (u64, u64),
+    /// Messages or transactions of a round.
     pub burst_max: u64,
-    /// Bytes of a batch.
-    pub batch_bytes_max: u64,
+    /// Messages or transactions without a receipt, of one producer.
+    pub window: usize,
+    /// Messages while faults come.
+    pub messages_max: usize,
+    /// Bytes of a message.
+    pub message_bytes_max: u64,
+    /// Rounds with a transaction, in a million.
+    pub transaction_ppm: u32,
+    /// Deliveries that are given back.
+    pub reject_ppm: u32,
+    /// Rounds in which a client just goes.
+    pub leave_ppm: u32,
+    /// Deliveries that are held for a while.
+    pub hold_ppm: u32,
+    /// Messages that expire.
+    pub mortal_ppm: u32,
 }
 
 impl Plan {
@@ -200,6 +249,7 @@ impl Plan {
         Self {
             replicas,
             sync,
+            in_memory,
             limits: limits(random),
             faults_us: random.between((3_000_000, 12_000_000)),
             faults,
@@ -233,9 +283,8 @@ impl Plan {
             turn_us: random.pick(&[(0, 0), (0, 0), (10, 300), (100, 4_000)]),
             tick_us: (10_000, 25_000),
             skew_ppm: random.pick(&[0, 1_000, 60_000]),
-            propose_every_us: random.pick(&[(1_000, 9_000), (10_000, 60_000)]),
-            burst_max: random.pick(&[1, 3, 8]),
-            batch_bytes_max: random.pick(&[16, 200, 900]),
+            broker: broker(random),
+            clients: clients(random),
         }
     }
 
@@ -255,6 +304,7 @@ impl Plan {
         Self {
             replicas: 3,
             sync: SyncMode::QUORUM_DISK,
+            in_memory: false,
             limits: Limits::default(),
             faults_us: if hangs { 50_000_000 } else { 20_000_000 },
             faults: fault.into_iter().collect(),
@@ -278,7 +328,26 @@ impl Plan {
             write: steady((5, 80)),
             sync_delay: steady((300, 3_000)),
             apply: steady((10, 1_500)),
-            propose_every_us: (1_000, 9_000),
+            broker: broker(random),
+            clients: ClientPlan {
+                queues: 1,
+                durables: 0,
+                producers: 2,
+                consumers_max: 1,
+                wire: steady((30, 300)),
+                pause_us: (5_000, 25_000),
+                rest_us: (20_000, 100_000),
+                patience_us: (300_000, 400_000),
+                burst_max: 3,
+                window: 50,
+                messages_max: 100_000,
+                message_bytes_max: 100,
+                transaction_ppm: 100_000,
+                reject_ppm: 0,
+                leave_ppm: 0,
+                hold_ppm: 10_000,
+                mortal_ppm: 0,
+            },
             turn_us: (10, 300),
             skew_ppm: 1_000,
             retention: 100_000,
@@ -352,5 +421,54 @@ fn limits(random: &mut Random) -> Limits {
         ship_bytes_max: random.pick(&[400, 4_000, 40_000]),
         message_bytes_max: random.pick(&[100, 1_000, 10_000]),
         ..Limits::default()
+    }
+}
+
+/// Small, but for the window in which a repeated send is recognised: no run sends more.
+fn broker(random: &mut Random) -> replicamq_core::Limits {
+    let limits = replicamq_core::Limits {
+        duplicate_window: 16_384,
+        duplicate_window_volatile: 16,
+        expiry_interval_ms: 100,
+        ..replicamq_core::Limits::default()
+    };
+    if random.chance(300_000) {
+        return limits;
+    }
+    replicamq_core::Limits {
+        window_messages_max: random.pick(&[4, 20, 100]),
+        window_bytes_max: random.pick(&[1_000, 10_000]),
+        windows_bytes_max: random.pick(&[2_000, 20_000]),
+        dispatched_step: random.pick(&[1, 5, 100]),
+        topic_trim_messages: random.pick(&[1, 10, 100]),
+        redeliveries_max: random.pick(&[0, 2, 6]),
+        durable_marks_max: random.pick(&[2, 20]),
+        connection_outstanding_bytes_max: random.pick(&[1_000, 20_000]),
+        outstanding_bytes_max: random.pick(&[2_000, 40_000]),
+        forget_after_ms: random.pick(&[200, 5_000, 600_000]),
+        sweep_page_messages: 3,
+        ..limits
+    }
+}
+
+fn clients(random: &mut Random) -> ClientPlan {
+    ClientPlan {
+        queues: random.pick(&[1, 1, 2, 3]),
+        durables: random.pick(&[0, 0, 1, 2]),
+        producers: random.pick(&[1, 2, 3]),
+        consumers_max: random.pick(&[1, 1, 3]),
+        wire: delay(random, (30, 500)),
+        pause_us: random.pick(&[(5_000, 40_000), (20_000, 120_000)]),
+        rest_us: (20_000, 150_000),
+        patience_us: (200_000, random.pick(&[400_000, 3_000_000])),
+        burst_max: random.pick(&[1, 3, 8]),
+        window: random.pick(&[1, 10, 60]),
+        messages_max: random.pick(&[150, 300, 800]),
+        message_bytes_max: random.pick(&[1, 100, 600]),
+        transaction_ppm: random.pick(&[0, 50_000, 300_000]),
+        reject_ppm: random.pick(&[0, 0, 30_000, 200_000]),
+        leave_ppm: random.pick(&[0, 5_000, 50_000]),
+        hold_ppm: random.pick(&[0, 100_000, 800_000]),
+        mortal_ppm: random.pick(&[0, 0, 100_000]),
     }
 }

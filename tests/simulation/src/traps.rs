@@ -138,7 +138,7 @@ fn leads(node: &Node) -> bool {
     use replicamq_quorum::Role;
     node.process.as_ref().is_some_and(|process| {
         matches!(
-            process.quorum.role(),
+            process.quorum().role(),
             Role::Rising { .. } | Role::Master { .. }
         )
     })

@@ -1,9 +1,8 @@
-//! The clients: they propose to whoever serves, and remember what was acknowledged.
+//! Who serves clients, and whether all is well again once the faults have stopped.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use replicamq_core::Receipt;
 use replicamq_quorum::{Role, Sequence};
 
-use crate::node::Proposal;
 use crate::world::{Happening, Phase, World};
 
 /// After the faults stopped, a batch must be acknowledged within this…
@@ -22,119 +21,29 @@ impl World {
         let process = self.nodes[node].process.as_ref();
         process.is_some_and(|process| {
             process.inbox.is_none()
-                && matches!(process.quorum.role(), Role::Master { .. })
-                && process.quorum.lease_held(process.clock.now_ms(self.now_us))
+                && matches!(process.quorum().role(), Role::Master { .. })
+                && process
+                    .quorum()
+                    .lease_held(process.clock.now_ms(self.now_us))
         })
-    }
-
-    /// A round of sends, to every node that serves.
-    pub fn propose_round(&mut self) {
-        if matches!(self.phase, Phase::Joining { .. } | Phase::Done) {
-            return;
-        }
-        let at = self.random.between(self.plan.propose_every_us);
-        self.after(at, Happening::Propose);
-        for node in 0..self.nodes.len() {
-            if !self.nodes[node].paused() {
-                self.end_turn(node);
-            }
-            let batches = self.random.between((1, self.plan.burst_max));
-            for _ in 0..batches {
-                if self.serves(node) {
-                    self.propose(node);
-                }
-            }
-            if self.serves(node) && self.random.chance(200_000) {
-                self.read(node);
-            }
-        }
-    }
-
-    fn propose(&mut self, node: usize) {
-        let id = self.name();
-        let padding = self.random.below(self.plan.batch_bytes_max);
-        let mut batch = BytesMut::new();
-        batch.put_u64(id);
-        batch.put_bytes(0x2e, usize::try_from(padding).expect("a small number"));
-        let at_us = self.now_us;
-        let process = self.nodes[node].process_mut();
-        let life = process.life;
-        if !process.quorum.accepts() {
-            return;
-        }
-        let mut effects = Vec::new();
-        let Some(sequence) = process.quorum.propose(batch.freeze(), &mut effects) else {
-            self.checkers
-                .fail("serving", "a master that serves refused a batch");
-            return;
-        };
-        process.proposals.push_back(Proposal {
-            sequence,
-            id,
-            at_us,
-        });
-        self.figures.proposed += 1;
-        let name = &self.nodes[node].name;
-        self.trace
-            .line(at_us, || format!("{name} takes batch {id} at {sequence}"));
-        self.carry_out(node, life, &mut effects);
-    }
-
-    /// The broker is about to read its store, and an operator asks for the replicas.
-    fn read(&mut self, node: usize) {
-        let process = self.nodes[node].process_mut();
-        let life = process.life;
-        let mut effects = Vec::new();
-        process.quorum.flush(&mut effects);
-        let status = process.quorum.replicas();
-        let lag = status.iter().map(|replica| replica.lag_entries).max();
-        self.trace.fold(lag.unwrap_or_default());
-        self.carry_out(node, life, &mut effects);
     }
 
     /// A node says that it knows of commits.
     pub fn committed(&mut self, node: usize, sequence: Sequence) {
         self.checkers
             .commits(&self.nodes, node, sequence, self.plan.sync);
-        let process = self.nodes[node].process_mut();
-        while process
-            .proposals
-            .front()
-            .is_some_and(|first| first.sequence <= sequence)
-        {
-            let first = process.proposals.pop_front();
-            process.answerable.extend(first);
-        }
-        self.answer(node);
     }
 
-    /// The lease came or went.
-    pub fn lease(&mut self, node: usize, held: bool) {
-        if held {
-            self.answer(node);
-        }
-    }
-
-    fn answer(&mut self, node: usize) {
-        let process = self.nodes[node].process_mut();
-        if !process.quorum.lease_held(process.clock.now_ms(self.now_us)) {
+    /// A node answers a client: if its message is safe there, an outage may be over.
+    pub fn answered(&mut self, node: usize, receipt: Receipt) {
+        if !self.checkers.ledger.is_of_send(receipt) {
             return;
         }
-        let life = process.life;
-        let answerable = std::mem::take(&mut process.answerable);
-        for proposal in answerable {
-            self.figures.acknowledged += 1;
-            if let Some((since_us, _)) = self.orphaned.take_if(|&mut (_, master)| master != life) {
-                let outage_us = self.now_us - since_us;
-                self.figures.outage_us_max = self.figures.outage_us_max.max(outage_us);
-            }
-            if let Phase::Healing { since_us } = self.phase
-                && proposal.at_us > since_us
-            {
-                self.phase = Phase::Joining { since_us };
-                self.figures.served_us = self.now_us - since_us;
-            }
-            self.checkers.acknowledged(&self.nodes, node, proposal);
+        let life = self.life(node);
+        let ended = |&mut (_, master): &mut (u64, u64)| Some(master) != life;
+        if let Some((since_us, _)) = self.orphaned.take_if(ended) {
+            let outage_us = self.now_us - since_us;
+            self.figures.outage_us_max = self.figures.outage_us_max.max(outage_us);
         }
     }
 
@@ -160,10 +69,10 @@ impl World {
                 process.map_or_else(
                     || format!("{} is down", node.name),
                     |process| {
-                        let (last, durable, committed, applied) = process.quorum.positions();
+                        let (last, durable, committed, applied) = process.quorum().positions();
                         format!(
                             "{} {:?} last {last} durable {durable} committed {committed} applied {applied} filled {}",
-                            node.name, process.quorum.role(), process.quorum.is_filled()
+                            node.name, process.quorum().role(), process.quorum().is_filled()
                         )
                     },
                 )
@@ -179,38 +88,41 @@ impl World {
         self.after(20_000, Happening::Look);
     }
 
-    /// One master, and the same whole log everywhere.
+    /// One master, whose clients have sent and consumed everything, and the same whole log
+    /// everywhere.
     fn joined(&self) -> bool {
         let Some(master) = self.master() else {
             return false;
         };
+        let is_empty = self.checkers.ledger.is_empty();
+        if !is_empty || !self.clients_are_done() || !self.is_drained(master) {
+            return false;
+        }
         let Some(process) = &self.nodes[master].process else {
             return false;
         };
-        let (last, ..) = process.quorum.positions();
-        self.nodes.iter().filter(|node| node.place).all(|node| {
+        let (last, ..) = process.quorum().positions();
+        let places = self.nodes.iter().filter(|node| node.place);
+        places.into_iter().all(|node| {
             node.process.as_ref().is_some_and(|process| {
-                let (own, durable, committed, applied) = process.quorum.positions();
+                let (own, durable, committed, applied) = process.quorum().positions();
                 own == last
                     && durable == last
                     && committed == last.sequence
                     && applied == last.sequence
-                    && node.disk.store.applied == applied
+                    && node.disk.store.applied() == applied
                     && !node.disk.lost
-                    && process.quorum.is_filled()
+                    && process.quorum().is_filled()
             })
         })
     }
-}
 
-/// The name of a batch; 0 for an epoch's first, empty one.
-pub fn batch_id(batch: &Bytes) -> u64 {
-    let mut id = [0; 8];
-    match batch.get(..8) {
-        Some(bytes) => {
-            id.copy_from_slice(bytes);
-            u64::from_be_bytes(id)
-        }
-        None => 0,
+    /// Nothing waits in any destination, nor to be stored.
+    fn is_drained(&self, master: usize) -> bool {
+        let process = self.nodes[master].process.as_ref();
+        let destinations = process.map(|process| process.node.destinations());
+        let mut destinations = destinations.into_iter().flatten();
+        let is_sealed = process.is_some_and(|process| process.node.seal_due_ms().is_none());
+        is_sealed && destinations.all(|one| one.depth == 0 && one.in_flight == 0)
     }
 }

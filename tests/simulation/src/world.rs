@@ -4,16 +4,20 @@
 //! carries out their effects, and lets the checkers look after every step.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
-use replicamq_quorum::{Config, Effect, Event, Message, NodeId, Quorum};
+use replicamq_core::{Command, ConnectionId, Effect as ClientEffect};
+use replicamq_node::{Config, Effect, Now};
+use replicamq_quorum::{Event, Message, NodeId};
 
+use crate::calendar;
 use crate::checkers::Checkers;
+use crate::clients::Clients;
 use crate::disk::Disk;
 use crate::keeper::{Claim, KeeperClient, KeeperService};
 use crate::network::{End, Network, StreamId};
 use crate::node::{Applier, Clock, Node, Process, Writer};
-use crate::plan::Plan;
+use crate::plan::{FAULTS, Plan};
 use crate::random::Random;
 use crate::trace::Trace;
 use crate::traps::Trap;
@@ -116,13 +120,37 @@ pub enum Happening {
         session: u64,
         since_us: u64,
     },
+    Seal {
+        node: usize,
+        life: u64,
+    },
+    ClientWakes {
+        client: usize,
+        alarm: u64,
+    },
+    Asked {
+        connection: ConnectionId,
+        commands: Vec<Command>,
+    },
+    Told {
+        connection: ConnectionId,
+        effects: Vec<ClientEffect>,
+    },
+    LinkBreaks {
+        connection: ConnectionId,
+    },
+    LinkCloses {
+        connection: ConnectionId,
+    },
+    ClientCutEnds {
+        node: usize,
+    },
     Claim(Claim),
     ClaimAnswered {
         claim: Claim,
         won: bool,
     },
     ClaimReread(Claim),
-    Propose,
     Fault,
     Trap(Trap),
     Replace {
@@ -189,12 +217,12 @@ pub enum Phase {
 pub struct Figures {
     /// Steps of state machines.
     pub steps: u64,
-    /// Batches proposed.
-    pub proposed: u64,
-    /// Batches acknowledged.
-    pub acknowledged: u64,
-    /// Faults.
-    pub faults: u64,
+    /// Messages whose producers have a receipt.
+    pub sends: u64,
+    /// Messages whose consumers have a receipt.
+    pub consumes: u64,
+    /// Faults, by kind.
+    pub faults: [u64; FAULTS.len()],
     /// Masters.
     pub masters: u64,
     /// Checkpoints installed.
@@ -223,6 +251,8 @@ pub struct World {
     pub network: Network,
     /// ZooKeeper.
     pub keeper: KeeperService,
+    /// Who sends and consumes.
+    pub clients: Clients,
     /// Who looks.
     pub checkers: Checkers,
     /// What happened.
@@ -246,6 +276,7 @@ pub struct World {
     pub ambush: Option<crate::faults::Ambush>,
     /// Where each node's name is found.
     by_name: BTreeMap<NodeId, usize>,
+    /// Made once, used by each turn.
     pub(crate) effects: Vec<Effect>,
 }
 
@@ -274,7 +305,8 @@ impl World {
         let mut world = Self {
             network: Network::new(plan.machines()),
             keeper: KeeperService::new(plan.machines()),
-            checkers: Checkers::new(plan.machines()),
+            clients: Clients::default(),
+            checkers: Checkers::new(plan.machines(), plan.clients.durables),
             trace: Trace::new(text),
             now_us: 0,
             queue: BinaryHeap::new(),
@@ -309,11 +341,14 @@ impl World {
                 powerless: false,
                 slow_disk_until_us: 0,
                 hung_disk_until_us: 0,
+                full_disk_until_us: 0,
+                sync_fails: false,
+                calendar_off_ms: 0,
             });
             let at = world.random.between((0, 400_000));
             world.after(at, Happening::Start { node });
         }
-        world.after(1_000_000, Happening::Propose);
+        world.hire_clients();
         world.after(1_200_000, Happening::Fault);
         world.after(1_200_000 + world.plan.faults_us, Happening::Heal);
         world
@@ -411,7 +446,19 @@ impl World {
             Happening::Claim(claim) => self.claim_arrives(claim),
             Happening::ClaimAnswered { claim, won } => self.claim_answered(claim, won),
             Happening::ClaimReread(claim) => self.claim_reread(claim),
-            Happening::Propose => self.propose_round(),
+            Happening::Seal { node, life } => self.seal(node, life),
+            Happening::ClientWakes { client, alarm } => self.client_wakes(client, alarm),
+            Happening::Asked {
+                connection,
+                commands,
+            } => self.asked(connection, commands),
+            Happening::Told {
+                connection,
+                effects,
+            } => self.told(connection, effects),
+            Happening::LinkBreaks { connection } => self.link_breaks(connection),
+            Happening::LinkCloses { connection } => self.link_closes(connection),
+            Happening::ClientCutEnds { node } => self.client_cut_ends(node),
             Happening::Fault => self.fault_round(),
             Happening::Trap(trap) => self.trap(trap),
             Happening::Replace { node } => self.replace(node),
@@ -450,19 +497,25 @@ impl World {
         };
         let machine = &self.nodes[node];
         let recovered = machine.disk.recovered();
-        let config = Config {
+        let quorum = replicamq_quorum::Config {
             node: machine.name.clone(),
             replicas: self.plan.replicas,
             weight: machine.weight,
             sync: self.plan.sync,
             limits: self.plan.limits,
         };
+        let limits = self.plan.broker.clone();
+        let config = Config { quorum, limits };
+        let now = Now {
+            monotonic_ms: 0,
+            unix_ms: calendar::unix_ms(self.now_us, machine.calendar_off_ms),
+        };
         self.trace.line(self.now_us, || {
             format!("{} starts: {recovered:?}", machine.name)
         });
         let process = Process {
             life,
-            quorum: Quorum::new(config, &recovered, 0),
+            node: replicamq_node::Node::new(config, &recovered, now),
             clock,
             inbox: None,
             turn: None,
@@ -472,8 +525,11 @@ impl World {
             upstream: None,
             downstreams: BTreeMap::new(),
             keeper: KeeperClient::default(),
-            proposals: VecDeque::new(),
-            answerable: VecDeque::new(),
+            serves: None,
+            links: BTreeSet::new(),
+            commands: VecDeque::new(),
+            outbox: Vec::new(),
+            seal_due_ms: None,
             install: 0,
         };
         self.nodes[node].process = Some(process);

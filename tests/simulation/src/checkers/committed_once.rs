@@ -1,12 +1,13 @@
 //! One batch is ever committed at a place, on all nodes and for all time, and
 //! every store applies exactly that.
 
+use prost::Message as _;
+use replicamq_proto::store::v1::{Batch, Op};
 use replicamq_quorum::{Entry, Position, Sequence};
 
 use super::{Verdict, violation};
-use crate::disk::StoreState;
 use crate::node::Node;
-use crate::workload::batch_id;
+use crate::store::{Pairs, StoreState, change};
 
 const NAME: &str = "committed once";
 
@@ -14,7 +15,8 @@ const NAME: &str = "committed once";
 struct Committed {
     position: Position,
     hash: u64,
-    id: u64,
+    /// What it does to a store.
+    ops: Vec<Op>,
     /// Of all up to here.
     digest: u64,
 }
@@ -28,14 +30,24 @@ pub(super) struct CommittedOnce {
     known: Vec<Sequence>,
 }
 
-/// Of an entry: its place and its bytes.
+/// Of an entry: its place and all its bytes.
 pub(super) fn hash(entry: &Entry) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut fold = |byte: u64| hash = (hash ^ byte).wrapping_mul(0x0000_0100_0000_01b3);
+    let mut fold = |word: u64| {
+        hash = (hash ^ word)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .rotate_left(29);
+    };
     fold(entry.position.epoch.0);
     fold(entry.position.sequence.0);
-    fold(batch_id(&entry.batch));
     fold(u64::try_from(entry.batch.len()).expect("lengths fit 64 bits"));
+    let (words, rest) = entry.batch.as_chunks::<8>();
+    for word in words {
+        fold(u64::from_le_bytes(*word));
+    }
+    for byte in rest {
+        fold(u64::from(*byte));
+    }
     hash
 }
 
@@ -56,9 +68,28 @@ impl CommittedOnce {
         self.ledger.get(index)
     }
 
-    /// The batch committed there.
-    pub(super) fn id_at(&self, sequence: Sequence) -> Option<u64> {
-        self.at(sequence).map(|committed| committed.id)
+    /// The last one that is known to be committed.
+    pub(super) fn last(&self) -> Sequence {
+        Sequence(u64::try_from(self.ledger.len()).expect("lengths fit 64 bits"))
+    }
+
+    /// How far a node said that it knows of commits.
+    pub(super) fn known(&self, node: usize) -> Sequence {
+        self.known[node]
+    }
+
+    /// What the entry committed there does.
+    pub(super) fn ops(&self, sequence: Sequence) -> &[Op] {
+        self.at(sequence).map_or(&[], |committed| &committed.ops)
+    }
+
+    /// What a store that has everything holds.
+    pub(super) fn pairs(&self) -> Pairs {
+        let mut pairs = Pairs::new();
+        for committed in &self.ledger {
+            change(&mut pairs, &committed.ops, |_, _| {});
+        }
+        pairs
     }
 
     pub(super) fn started(&mut self, node: usize, applied: Sequence) {
@@ -92,22 +123,22 @@ impl CommittedOnce {
                     return violation(
                         NAME,
                         format!(
-                            "{} commits {} (batch {}), but {} (batch {}) was committed there",
+                            "{} commits {} ({} bytes), but another {} was committed there",
                             machine.name,
                             entry.position,
-                            batch_id(&entry.batch),
+                            entry.batch.len(),
                             committed.position,
-                            committed.id
                         ),
                     );
                 }
                 continue;
             }
             let before = self.ledger.last().map_or(0, |last| last.digest);
+            let batch = Batch::decode(entry.batch.clone()).expect("a broker made it");
             self.ledger.push(Committed {
                 position: entry.position,
                 hash,
-                id: batch_id(&entry.batch),
+                ops: batch.ops,
                 digest: digest(before, hash),
             });
             if self.at(sequence).is_none() {
@@ -132,7 +163,7 @@ impl CommittedOnce {
     /// The store takes entries: the next ones, and the committed ones.
     pub(super) fn applies(&self, node: usize, machine: &mut Node, entries: &[Entry]) -> Verdict {
         for entry in entries {
-            let state = machine.disk.store;
+            let state = machine.disk.store.state();
             let sequence = entry.position.sequence;
             if sequence != state.applied.next() || sequence > self.known[node] {
                 return violation(
@@ -143,10 +174,10 @@ impl CommittedOnce {
                     ),
                 );
             }
-            machine.disk.store = StoreState {
-                applied: sequence,
-                digest: digest(state.digest, hash(entry)),
-            };
+            let digest = digest(state.digest, hash(entry));
+            let applied = sequence;
+            let state = StoreState { applied, digest };
+            machine.disk.store.apply(self.ops(sequence), state);
         }
         self.same(machine)
     }
@@ -155,12 +186,23 @@ impl CommittedOnce {
         self.same(machine)
     }
 
-    pub(super) fn ends(&self, machine: &Node) -> Verdict {
-        self.same(machine)
+    pub(super) fn ends(&self, machine: &Node, pairs: &Pairs) -> Verdict {
+        self.same(machine)?;
+        let is_last = machine.disk.store.applied() == self.last();
+        if is_last && machine.disk.store.pairs() != pairs {
+            return violation(
+                NAME,
+                format!(
+                    "the store of {} holds something else than what the committed entries make",
+                    machine.name
+                ),
+            );
+        }
+        Ok(())
     }
 
     fn same(&self, machine: &Node) -> Verdict {
-        let state = machine.disk.store;
+        let state = machine.disk.store.state();
         let expected = match state.applied {
             Sequence(0) => Some(0),
             applied => self.at(applied).map(|committed| committed.digest),

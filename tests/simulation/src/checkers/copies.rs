@@ -18,7 +18,7 @@ pub(super) fn commits(
         return Ok(());
     };
     let position = process.given.position(sequence);
-    let epoch = match process.quorum.role() {
+    let epoch = match process.quorum().role() {
         Role::Master { epoch } | Role::Rising { epoch } => *epoch,
         Role::Electing | Role::Candidate { .. } | Role::Replica { .. } => return Ok(()),
     };
@@ -65,12 +65,13 @@ pub(super) fn told(machine: &Node, appended: &Appended) -> Verdict {
             ),
         );
     }
-    if appended.applied > disk.store.applied {
+    if appended.applied > disk.store.applied() {
         return violation(
             NAME,
             format!(
                 "{} answers {appended:?}, but applied {}",
-                machine.name, disk.store.applied
+                machine.name,
+                disk.store.applied()
             ),
         );
     }

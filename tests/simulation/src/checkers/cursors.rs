@@ -29,14 +29,14 @@ impl Cursors {
         let Some(process) = &machine.process else {
             return Ok(());
         };
-        let (last, durable, committed, applied) = process.quorum.positions();
+        let (last, durable, committed, applied) = process.quorum().positions();
         let bad = |what: &str| {
             violation(
                 NAME,
                 format!(
                     "{} {:?}: {what}: applied {applied}, committed {committed}, durable {durable}, last {last}",
                     machine.name,
-                    process.quorum.role()
+                    process.quorum().role()
                 ),
             )
         };
@@ -54,13 +54,13 @@ impl Cursors {
             return bad("more is committed than there is");
         }
         let masters = matches!(
-            process.quorum.role(),
+            process.quorum().role(),
             Role::Master { .. } | Role::Rising { .. }
         );
         if masters && sync.local == Copy::Disk && committed > durable.sequence {
             return bad("committed without an own durable copy");
         }
-        if !machine.disk.durable.log.holds(durable) || applied > machine.disk.store.applied {
+        if !machine.disk.durable.log.holds(durable) || applied > machine.disk.store.applied() {
             return bad("the disk is not so far");
         }
         let before = &mut self.committed[node];

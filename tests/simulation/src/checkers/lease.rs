@@ -13,8 +13,8 @@ pub(super) fn exclusive(nodes: &[Node], now_us: u64) -> Verdict {
         .filter(|node| {
             node.process.as_ref().is_some_and(|process| {
                 process.inbox.is_none()
-                    && matches!(process.quorum.role(), Role::Master { .. })
-                    && process.quorum.lease_held(process.clock.now_ms(now_us))
+                    && matches!(process.quorum().role(), Role::Master { .. })
+                    && process.quorum().lease_held(process.clock.now_ms(now_us))
             })
         })
         .collect();

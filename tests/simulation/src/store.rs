@@ -1,0 +1,138 @@
+//! A node's key-value store: what it holds in memory, and what a crash leaves of it.
+//!
+//! A flush costs nothing here, and a crash little: the store remembers how to
+//! undo what came since the last flush.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use replicamq_core::LoadRequest;
+use replicamq_proto::store::v1::Op;
+use replicamq_proto::store::v1::op::Kind;
+use replicamq_quorum::Sequence;
+
+/// Keys and values, in the order of the keys.
+pub type Pairs = BTreeMap<Bytes, Bytes>;
+
+/// How far a store is, and a digest of everything applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreState {
+    /// How far.
+    pub applied: Sequence,
+    /// Of all batches up to there, in order.
+    pub digest: u64,
+}
+
+/// See the head of this file.
+#[derive(Debug, Default)]
+pub struct Store {
+    state: StoreState,
+    pairs: Pairs,
+    /// What a crash leaves.
+    flushed: StoreState,
+    /// What was there before each change since the last flush.
+    undo: Vec<(Bytes, Option<Bytes>)>,
+}
+
+impl Store {
+    /// As a checkpoint leaves it.
+    #[must_use]
+    pub fn from_checkpoint(state: StoreState, pairs: Pairs) -> Self {
+        Self {
+            state,
+            pairs,
+            flushed: state,
+            undo: Vec::new(),
+        }
+    }
+
+    /// How far it is.
+    pub fn state(&self) -> StoreState {
+        self.state
+    }
+
+    /// The last entry that it holds.
+    pub fn applied(&self) -> Sequence {
+        self.state.applied
+    }
+
+    /// The last entry that a crash leaves.
+    pub fn flushed(&self) -> Sequence {
+        self.flushed.applied
+    }
+
+    /// Everything in it.
+    pub fn pairs(&self) -> &Pairs {
+        &self.pairs
+    }
+
+    /// One entry's changes, all at once.
+    pub fn apply(&mut self, ops: &[Op], state: StoreState) {
+        let undo = &mut self.undo;
+        change(&mut self.pairs, ops, |key, value| undo.push((key, value)));
+        self.state = state;
+    }
+
+    /// Everything in memory reaches the disk.
+    pub fn flush(&mut self) {
+        self.undo.clear();
+        self.flushed = self.state;
+    }
+
+    /// What was not flushed is gone.
+    pub fn crash(&mut self) {
+        for (key, value) in self.undo.drain(..).rev() {
+            match value {
+                Some(value) => drop(self.pairs.insert(key, value)),
+                None => drop(self.pairs.remove(&key)),
+            }
+        }
+        self.state = self.flushed;
+    }
+
+    /// A bounded read, and whether there is more.
+    pub fn load(&self, request: &LoadRequest) -> (Vec<(Bytes, Bytes)>, bool) {
+        let mut pairs = Vec::new();
+        let mut bytes = 0;
+        if request.from >= request.to {
+            return (pairs, false);
+        }
+        for (key, value) in self.pairs.range(request.from.clone()..request.to.clone()) {
+            if pairs.len() >= request.pairs_max || bytes >= request.bytes_max {
+                return (pairs, true);
+            }
+            bytes += key.len() + value.len();
+            pairs.push((key.clone(), value.clone()));
+        }
+        (pairs, false)
+    }
+}
+
+/// Carries out operations. Tells what was there before each.
+pub fn change(pairs: &mut Pairs, ops: &[Op], mut before: impl FnMut(Bytes, Option<Bytes>)) {
+    for op in ops {
+        match &op.kind {
+            Some(Kind::Put(put)) => {
+                let old = pairs.insert(put.key.clone(), put.value.clone());
+                before(put.key.clone(), old);
+            }
+            Some(Kind::Delete(key)) => {
+                if let Some(old) = pairs.remove(key) {
+                    before(key.clone(), Some(old));
+                }
+            }
+            Some(Kind::DeleteRange(range)) => {
+                if range.from >= range.to {
+                    continue;
+                }
+                let inside = pairs.range(range.from.clone()..range.to.clone());
+                let keys: Vec<Bytes> = inside.map(|(key, _)| key.clone()).collect();
+                for key in keys {
+                    let old = pairs.remove(&key);
+                    before(key, old);
+                }
+            }
+            None => panic!("an op has no kind"),
+        }
+    }
+}
