@@ -7,17 +7,17 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use prost::Message as _;
+use replicamq_log::{Floor, Index, LogError};
 use replicamq_proto::store::v1::Batch;
 use replicamq_proto::store::v1::op::Kind;
 use replicamq_quorum::{Entry, Sequence};
 
 use crate::directory::Directory;
-use crate::log::{Floor, Index};
 use crate::options::APPLY_BYTES_MAX;
-use crate::pace::Pace;
 use crate::store::{Notify, Progress};
 use crate::table::{Changes, Table};
 use crate::{FatalError, Load, StoreEvent};
+use replicamq_log::pace::Pace;
 
 /// RocksDB is asked how far it flushed after so much.
 const FLUSH_CHECK_BYTES: u64 = 1 << 20;
@@ -54,8 +54,10 @@ pub(crate) struct FlushPolicy {
 impl Applier {
     pub(crate) fn run(mut self, commands: &Receiver<Command>) {
         if let Err(error) = self.serve(commands) {
-            if let FatalError::StoreDamaged { .. } | FatalError::LogDamaged { .. } = error {
-                self.directory.record_damage();
+            if let FatalError::StoreDamaged { .. } | FatalError::Log(LogError::Damaged { .. }) =
+                error
+            {
+                self.directory.notes().record_damage();
             }
             (self.notify)(StoreEvent::Fatal(error));
         }
@@ -151,10 +153,10 @@ impl Applier {
             if entry.position.sequence != applied.sequence.next()
                 || entry.position.epoch < applied.epoch
             {
-                return Err(FatalError::Gap {
+                return Err(FatalError::Log(LogError::Gap {
                     previous: applied,
                     found: entry.position,
-                });
+                }));
             }
             add(entry, changes)?;
             bytes += entry.batch.len();

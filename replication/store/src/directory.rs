@@ -15,26 +15,22 @@
 //! A generation is replaced by making the next one beside it and then rewriting
 //! CURRENT, which is one rename: a crash leaves the old one or the new.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use replicamq_quorum::{Epoch, Position};
+use replicamq_log::sealed::{self, Fields, Loaded};
+use replicamq_log::{Context, DiskError, Fill, Floor, Log, LogOptions, Notes, RealDisk, Retention};
+use replicamq_quorum::Position;
 
-use crate::error::Context;
 use crate::identity::{self, Identity};
 use crate::lock::{self, Lock};
-use crate::log::{Floor, Log, LogOptions, Retention};
 use crate::options::SEGMENT_BYTES_MIN;
-use crate::sealed::{self, Fields, Loaded};
 use crate::table::Table;
-use crate::{ClusterError, DiskError, OpenError, Options, SyncMode, files};
+use crate::{ClusterError, OpenError, Options, SyncMode, files};
 
-const CURRENT_KIND: &str = "current";
-const PROMISE_KIND: &str = "promise";
 const GENERATION: &str = "generation-";
 const ASIDE: &str = "damaged";
 const LOG: &str = "log";
@@ -56,30 +52,8 @@ pub(crate) struct Directory {
     path: PathBuf,
     /// Unlocks when it is dropped.
     lock: Lock,
-    state: Mutex<State>,
+    notes: Notes,
     identity: Mutex<Identity>,
-    /// Damage was met while it is open.
-    damaged: AtomicBool,
-}
-
-/// How far the store can be trusted to hold what this node acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fill {
-    /// Wiped or damaged: it needs a checkpoint.
-    Unfilled,
-    /// A checkpoint was installed; the log has yet to catch up.
-    Filling,
-    /// It counts.
-    Filled,
-}
-
-/// What CURRENT says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct State {
-    generation: u64,
-    fill: Fill,
-    /// The boot of the machine in which entries may be in memory only.
-    memory_boot: Option<String>,
 }
 
 impl Locked {
@@ -124,17 +98,16 @@ impl Locked {
         let Self { path, lock } = self;
         let identity = Identity::from_fields(&required(&path, "IDENTITY", identity::KIND)?)
             .ok_or_else(|| unreadable(&path, "IDENTITY"))?;
-        let state = State::from_fields(&required(&path, "CURRENT", CURRENT_KIND)?)
-            .ok_or_else(|| unreadable(&path, "CURRENT"))?;
+        let notes =
+            Notes::open(Arc::new(RealDisk), &path)?.ok_or_else(|| unreadable(&path, "CURRENT"))?;
         let directory = Directory {
             path,
             lock,
-            state: Mutex::new(state),
+            notes,
             identity: Mutex::new(identity),
-            damaged: AtomicBool::new(false),
         };
         directory.remove_others()?;
-        if directory.fill() == Fill::Filled {
+        if directory.notes.fill() == Fill::Filled {
             files::remove_tree(&directory.path.join(ASIDE))?;
         }
         Ok(directory)
@@ -142,21 +115,8 @@ impl Locked {
 }
 
 impl Directory {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .expect("nobody panics while holding the state")
-    }
-
-    fn change(&self, change: impl FnOnce(&mut State)) -> Result<(), DiskError> {
-        let mut state = self.state();
-        let mut changed = state.clone();
-        change(&mut changed);
-        if changed != *state {
-            sealed::store(&self.path.join("CURRENT"), CURRENT_KIND, &changed.fields())?;
-            *state = changed;
-        }
-        Ok(())
+    pub(crate) fn notes(&self) -> &Notes {
+        &self.notes
     }
 
     pub(crate) fn identity(&self) -> Identity {
@@ -190,6 +150,7 @@ impl Directory {
                 let mut adopted = identity.clone();
                 adopted.cluster = Some(cluster.to_owned());
                 sealed::store(
+                    &RealDisk,
                     &self.path.join("IDENTITY"),
                     identity::KIND,
                     &adopted.fields(),
@@ -200,65 +161,10 @@ impl Directory {
         }
     }
 
-    pub(crate) fn fill(&self) -> Fill {
-        self.state().fill
-    }
-
-    /// What was found damaged in this run is not filled by what a master said before.
-    pub(crate) fn set_fill(&self, fill: Fill) -> Result<(), DiskError> {
-        let damaged = self.damaged.load(Ordering::Acquire);
-        self.change(|state| state.fill = if damaged { Fill::Unfilled } else { fill })
-    }
-
-    /// Notes damage on the way out. If even that fails, the next start finds
-    /// the damage by itself, or not before it is read again.
-    pub(crate) fn record_damage(&self) {
-        self.damaged.store(true, Ordering::Release);
-        drop(self.set_fill(Fill::Unfilled));
-    }
-
     /// Whether entries that were only in memory are gone; notes the mode of this run.
     pub(crate) fn begin_run(&self, sync: SyncMode) -> Result<bool, DiskError> {
-        let boot = lock::boot_id();
-        let lost = match &self.state().memory_boot {
-            Some(earlier) => boot.is_empty() || *earlier != boot,
-            None => false,
-        };
-        let memory_boot = match sync {
-            SyncMode::Disk => None,
-            SyncMode::Memory if boot.is_empty() => Some("unknown".to_owned()),
-            SyncMode::Memory => Some(boot.clone()),
-        };
-        self.change(|state| {
-            if lost {
-                state.fill = Fill::Unfilled;
-            }
-            state.memory_boot = memory_boot;
-        })?;
-        Ok(lost)
-    }
-
-    /// Nothing is in memory only any more.
-    pub(crate) fn record_synced(&self) -> Result<(), DiskError> {
-        self.change(|state| state.memory_boot = None)
-    }
-
-    /// The highest epoch promised; `None` if that cannot be told.
-    pub(crate) fn promised(&self) -> Result<Option<Epoch>, OpenError> {
-        let path = self.promise_path();
-        match sealed::load(&path, PROMISE_KIND)? {
-            Loaded::Fields(fields) => Ok(fields.number("epoch").map(Epoch)),
-            Loaded::Missing | Loaded::Damaged => Ok(None),
-            Loaded::Newer { found, known } => Err(OpenError::NewerFormat { path, found, known }),
-        }
-    }
-
-    pub(crate) fn promise_path(&self) -> PathBuf {
-        self.path.join("PROMISE")
-    }
-
-    pub(crate) fn store_promise(&self, epoch: Epoch) -> Result<(), DiskError> {
-        store_promise(&self.path, epoch)
+        self.notes
+            .begin_run(&lock::boot_id(), sync == SyncMode::Memory)
     }
 
     pub(crate) fn log_options(&self, options: &Options) -> LogOptions {
@@ -270,13 +176,13 @@ impl Directory {
     }
 
     fn generation_path(&self) -> PathBuf {
-        generation_path(&self.path, self.state().generation)
+        generation_path(&self.path, self.notes.generation())
     }
 
     /// Puts a generation that does not open aside and begins an empty one, unfilled.
     pub(crate) fn replace_damaged(&self, options: &Options) -> Result<(), OpenError> {
         let old = self.generation_path();
-        let generation = self.state().generation + 1;
+        let generation = self.notes.generation() + 1;
         let path = generation_path(&self.path, generation);
         files::remove_tree(&path)?;
         make_generation(&path, options)?;
@@ -298,12 +204,14 @@ impl Directory {
         floor: Floor,
         held: Option<Position>,
     ) -> Result<(), DiskError> {
-        let whole = self.fill() == Fill::Filled && held.is_some_and(|held| held <= floor.applied);
-        let generation = self.state().generation + 1;
+        let whole =
+            self.notes.fill() == Fill::Filled && held.is_some_and(|held| held <= floor.applied);
+        let generation = self.notes.generation() + 1;
         let path = generation_path(&self.path, generation);
         files::remove_tree(&path)?;
         // Of the smallest size: the first entries begin one of the right size.
         let log_options = LogOptions {
+            disk: Arc::new(RealDisk),
             directory: path.join(LOG),
             segment_bytes: SEGMENT_BYTES_MIN,
             retention: Retention {
@@ -324,13 +232,7 @@ impl Directory {
 
     fn switch(&self, generation: u64, fill: Fill) -> Result<(), DiskError> {
         files::sync_directory(&self.path)?;
-        self.change(|state| {
-            *state = State {
-                generation,
-                fill,
-                memory_boot: None,
-            };
-        })
+        self.notes.switch(generation, fill)
     }
 
     /// Removes what is left of a checkpoint that was being gathered.
@@ -350,42 +252,6 @@ impl Directory {
     }
 }
 
-impl Fill {
-    const ALL: [Self; 3] = [Self::Unfilled, Self::Filling, Self::Filled];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Unfilled => "unfilled",
-            Self::Filling => "filling",
-            Self::Filled => "filled",
-        }
-    }
-
-    fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|fill| fill.name() == name)
-    }
-}
-
-impl State {
-    fn fields(&self) -> Fields {
-        let fields = Fields::default()
-            .with("generation", &self.generation)
-            .with("fill", &self.fill.name());
-        match &self.memory_boot {
-            Some(boot) => fields.with("memory-boot", boot),
-            None => fields,
-        }
-    }
-
-    fn from_fields(fields: &Fields) -> Option<Self> {
-        Some(Self {
-            generation: fields.number("generation")?,
-            fill: Fill::from_name(fields.text("fill")?)?,
-            memory_boot: fields.text("memory-boot").map(str::to_owned),
-        })
-    }
-}
-
 /// Whether nothing was made here yet, or not to the end.
 fn is_new(path: &Path) -> Result<bool, DiskError> {
     let there = |name: &str| {
@@ -401,9 +267,9 @@ fn is_new(path: &Path) -> Result<bool, DiskError> {
 
 fn create(path: &Path, options: &Options) -> Result<(), OpenError> {
     let marker = path.join("CREATING");
-    files::create(&marker)?
-        .sync_all()
-        .context("sync", &marker)?;
+    File::create(&marker)
+        .and_then(|file| file.sync_all())
+        .context("create", &marker)?;
     files::sync_directory(path)?;
     for name in ["IDENTITY", "CURRENT", "PROMISE"] {
         files::remove(&path.join(name))?;
@@ -413,18 +279,18 @@ fn create(path: &Path, options: &Options) -> Result<(), OpenError> {
     }
     make_generation(&generation_path(path, 1), options)?;
     let identity = Identity::create(&options.node)?;
-    sealed::store(&path.join("IDENTITY"), identity::KIND, &identity.fields())?;
-    store_promise(path, Epoch(0))?;
-    let state = State {
-        generation: 1,
-        fill: if options.created_unfilled {
-            Fill::Unfilled
-        } else {
-            Fill::Filled
-        },
-        memory_boot: None,
+    sealed::store(
+        &RealDisk,
+        &path.join("IDENTITY"),
+        identity::KIND,
+        &identity.fields(),
+    )?;
+    let fill = if options.created_unfilled {
+        Fill::Unfilled
+    } else {
+        Fill::Filled
     };
-    sealed::store(&path.join("CURRENT"), CURRENT_KIND, &state.fields())?;
+    Notes::create(&RealDisk, path, fill)?;
     files::remove(&marker)?;
     Ok(files::sync_directory(path)?)
 }
@@ -451,6 +317,7 @@ fn make_generation(path: &Path, options: &Options) -> Result<(), OpenError> {
 
 fn log_options(generation: &Path, options: &Options) -> LogOptions {
     LogOptions {
+        disk: Arc::new(RealDisk),
         directory: generation.join(LOG),
         segment_bytes: options.segment_bytes(),
         retention: Retention {
@@ -458,11 +325,6 @@ fn log_options(generation: &Path, options: &Options) -> LogOptions {
             age: options.retention_age,
         },
     }
-}
-
-fn store_promise(path: &Path, epoch: Epoch) -> Result<(), DiskError> {
-    let fields = Fields::default().with("epoch", &epoch);
-    sealed::store(&path.join("PROMISE"), PROMISE_KIND, &fields)
 }
 
 fn generation_path(path: &Path, generation: u64) -> PathBuf {
@@ -487,7 +349,7 @@ fn generations(path: &Path) -> Result<Vec<PathBuf>, DiskError> {
 /// One of the files without which nothing can be told.
 fn required(directory: &Path, name: &str, kind: &str) -> Result<Fields, OpenError> {
     let path = directory.join(name);
-    match sealed::load(&path, kind)? {
+    match sealed::load(&RealDisk, &path, kind)? {
         Loaded::Fields(fields) => Ok(fields),
         Loaded::Missing | Loaded::Damaged => Err(OpenError::Unreadable { path }),
         Loaded::Newer { found, known } => Err(OpenError::NewerFormat { path, found, known }),

@@ -1,64 +1,11 @@
 //! What can go wrong with a disk, said so that an operator can act on it.
 
-use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use replicamq_quorum::{Position, Sequence};
+use replicamq_log::{DiskError, LogError, remedy};
+use replicamq_quorum::Sequence;
 use thiserror::Error;
-
-/// The operating system refused something.
-#[derive(Debug, Error)]
-#[error("cannot {operation} {}{}: {error}; {}", .path.display(), At(*.offset), cure(.error))]
-pub struct DiskError {
-    /// What was tried, as a verb.
-    pub operation: &'static str,
-    /// On which file or directory.
-    pub path: PathBuf,
-    /// At which byte, where that is known.
-    pub offset: Option<u64>,
-    /// What the operating system said.
-    pub error: io::Error,
-}
-
-struct At(Option<u64>);
-
-impl fmt::Display for At {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .map_or(Ok(()), |offset| write!(f, " at byte {offset}"))
-    }
-}
-
-fn cure(error: &io::Error) -> String {
-    let kind = error.kind();
-    match remedy(kind) {
-        Some(remedy) => format!("{remedy}, then start the node again"),
-        None if kind == io::ErrorKind::NotFound => {
-            "if the disk is mounted, the file was removed: restore it, or start with an empty directory".to_owned()
-        }
-        None => {
-            "check the disk (dmesg, smartctl); replace a bad one and start with an empty directory: the master fills it".to_owned()
-        }
-    }
-}
-
-/// What an operator can do at once, where the system says what is the matter.
-fn remedy(kind: io::ErrorKind) -> Option<&'static str> {
-    match kind {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Some("free space on its file system")
-        }
-        io::ErrorKind::FileTooLarge => {
-            Some("raise the file size limit of the process (ulimit -f, LimitFSIZE=)")
-        }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Some(
-            "make it readable and writable for the user that runs the node, or choose another directory",
-        ),
-        io::ErrorKind::CrossesDevices => Some("put both on one file system"),
-        _ => None,
-    }
-}
 
 /// RocksDB hands on the system's words, not its numbers.
 const SYSTEM_WORDS: [(&str, io::ErrorKind); 7] = [
@@ -79,32 +26,6 @@ fn remedy_in(reason: &str) -> Option<&'static str> {
     said.and_then(|(_, kind)| remedy(*kind))
 }
 
-/// Attaches what was tried to an [`io::Result`].
-pub(crate) trait Context<T> {
-    fn context(self, operation: &'static str, path: &Path) -> Result<T, DiskError>;
-    fn context_at(self, operation: &'static str, path: &Path, offset: u64) -> Result<T, DiskError>;
-}
-
-impl<T> Context<T> for io::Result<T> {
-    fn context(self, operation: &'static str, path: &Path) -> Result<T, DiskError> {
-        self.map_err(|error| DiskError {
-            operation,
-            path: path.to_owned(),
-            offset: None,
-            error,
-        })
-    }
-
-    fn context_at(self, operation: &'static str, path: &Path, offset: u64) -> Result<T, DiskError> {
-        self.map_err(|error| DiskError {
-            operation,
-            path: path.to_owned(),
-            offset: Some(offset),
-            error,
-        })
-    }
-}
-
 /// The node is unsafe: the process must stop, and nothing is tried again,
 /// because after a failed write or sync the page cache cannot be trusted.
 #[derive(Debug, Error)]
@@ -112,16 +33,9 @@ pub enum FatalError {
     /// A file could not be read, written or synced.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// A record that was whole when it was written no longer is.
-    #[error("log entry {sequence} in {} at byte {offset} is damaged; start the node again: it will be refilled by the master", .path.display())]
-    LogDamaged {
-        /// The segment.
-        path: PathBuf,
-        /// Where the record begins.
-        offset: u64,
-        /// Which entry was expected there.
-        sequence: Sequence,
-    },
+    /// The log holds, or was given, what it must not.
+    #[error(transparent)]
+    Log(LogError),
     /// RocksDB failed.
     #[error("cannot {operation} the store in {}: {reason}; {}, then start the node again", .path.display(), remedy_in(.reason).unwrap_or("check the disk (dmesg, smartctl)"))]
     Store {
@@ -150,39 +64,6 @@ pub enum FatalError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A batch above [`crate::BATCH_BYTES_MAX`].
-    #[error(
-        "entry {sequence} has {bytes} bytes, more than the {} that a batch may have; this is a defect: report it",
-        crate::BATCH_BYTES_MAX
-    )]
-    BatchTooLarge {
-        /// Which entry.
-        sequence: Sequence,
-        /// Its size.
-        bytes: usize,
-    },
-    /// An entry does not follow the one before it.
-    #[error("entry {found} does not follow {previous}; this is a defect: report it")]
-    Gap {
-        /// The last entry.
-        previous: Position,
-        /// The one that came.
-        found: Position,
-    },
-    /// An order to cut what is not there, or what is applied already.
-    #[error(
-        "the log cannot be cut after {keep}: it holds {first} to {last}, and everything up to {applied} is applied; this is a defect: report it"
-    )]
-    CutRefused {
-        /// The last entry that was to stay.
-        keep: Position,
-        /// The first entry in the log.
-        first: Sequence,
-        /// The last entry in the log.
-        last: Position,
-        /// Committed and handed to the store.
-        applied: Sequence,
-    },
     /// An order to replay entries that the log does not hold.
     #[error(
         "entries {from} to {to} cannot be replayed: the log does not hold them; this is a defect: report it"
@@ -193,6 +74,26 @@ pub enum FatalError {
         /// The last one.
         to: Sequence,
     },
+}
+
+impl From<LogError> for FatalError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Disk(error) => Self::Disk(error),
+            other => Self::Log(other),
+        }
+    }
+}
+
+impl From<replicamq_log::OpenError> for OpenError {
+    fn from(error: replicamq_log::OpenError) -> Self {
+        match error {
+            replicamq_log::OpenError::Disk(error) => Self::Disk(error),
+            replicamq_log::OpenError::NewerFormat { path, found, known } => {
+                Self::NewerFormat { path, found, known }
+            }
+        }
+    }
 }
 
 /// Why a store was not opened. Nothing was changed, except that a directory
@@ -325,22 +226,6 @@ impl From<DiskError> for InstallError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_disk_error_names_operation_path_offset_and_cure() {
-        let error = Err::<(), _>(io::Error::from(io::ErrorKind::StorageFull))
-            .context_at("write", Path::new("/data/log/1.segment"), 4096)
-            .unwrap_err();
-        let text = error.to_string();
-        for part in [
-            "cannot write",
-            "/data/log/1.segment",
-            "byte 4096",
-            "free space",
-        ] {
-            assert!(text.contains(part), "{text}");
-        }
-    }
 
     /// As RocksDB words them.
     #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use replicamq_quorum::{NodeId, Sequence};
 
-use crate::pace;
+use replicamq_log::pace;
 
 /// How long the log waits for a replica after a checkpoint or a read: enough to
 /// put the checkpoint in place and to come back.

@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use crate::error::Context;
-use crate::sealed::Fields;
-use crate::{DiskError, OpenError};
+use replicamq_log::sealed::Fields;
+use replicamq_log::{Context, DiskError};
+
+use crate::OpenError;
 
 pub(crate) const KIND: &str = "identity";
 

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use replicamq_log::Floor;
 use replicamq_quorum::Position;
 
 use crate::directory::Locked;
-use crate::log::Floor;
 use crate::table::Table;
 use crate::{CheckpointInfo, InstallError, OpenError};
 

@@ -22,10 +22,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use replicamq_log::{Context, DiskError, sealed};
 use rustix::fs::FlockOperation;
 
-use crate::error::Context;
-use crate::{DiskError, OpenError, sealed};
+use crate::OpenError;
 
 /// What is read of it.
 const LOCK_BYTES_MAX: u64 = 16 << 10;

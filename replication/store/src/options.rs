@@ -3,9 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// One batch; the length field of a record that claims more is not believed.
-pub const BATCH_BYTES_MAX: usize = 64 << 20;
-
 /// Commands that wait for one of the threads. The caller bounds their bytes.
 pub const COMMANDS_MAX: usize = 4096;
 
@@ -92,6 +89,6 @@ impl Options {
     pub(crate) fn segment_bytes(&self) -> u64 {
         self.segment_bytes
             .max(SEGMENT_BYTES_MIN)
-            .next_multiple_of(crate::files::PAGE_BYTES)
+            .next_multiple_of(replicamq_log::PAGE_BYTES)
     }
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
+use replicamq_log::{Cursor, Index, LogError};
 use replicamq_quorum::{NodeId, Sequence};
 
 use crate::directory::Directory;
-use crate::log::{Cursor, Index};
-use crate::pace;
 use crate::store::{Notify, Progress};
 use crate::{FatalError, ReadLog, StoreEvent};
+use replicamq_log::pace;
 
 /// Replicas whose place in the log is remembered.
 const CURSORS_MAX: usize = 16;
@@ -27,8 +27,8 @@ impl Reader {
         let mut cursors = BTreeMap::new();
         while let Ok(request) = requests.recv() {
             if let Err(error) = self.read(request, &mut cursors) {
-                if let FatalError::LogDamaged { .. } = error {
-                    self.directory.record_damage();
+                if let FatalError::Log(LogError::Damaged { .. }) = error {
+                    self.directory.notes().record_damage();
                 }
                 (self.notify)(StoreEvent::Fatal(error));
                 return;

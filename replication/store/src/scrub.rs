@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use replicamq_log::{Fill, Index, LogError};
 use replicamq_quorum::Sequence;
 
-use crate::directory::{Directory, Fill};
-use crate::log::Index;
+use crate::directory::Directory;
 use crate::options::Scrub;
 use crate::store::Notify;
 use crate::table::Table;
@@ -58,7 +58,7 @@ impl Scrubber {
     fn serve(&self, commands: &Receiver<Command>) -> Stop {
         loop {
             // What a master has yet to fill is not relied on by anybody.
-            if self.directory.fill() != Fill::Filled {
+            if self.directory.notes().fill() != Fill::Filled {
                 if let Err(stop) = wait(commands, UNFILLED_PAUSE) {
                     return stop;
                 }
@@ -86,7 +86,10 @@ impl Scrubber {
             // It may be dropped or cut under our hands.
             let before = Sequence(self.index.first().0.saturating_sub(1));
             after = after.max(before);
-            let (entries, next) = self.index.read(after, SLICE_BYTES, cursor)?;
+            let (entries, next) = self
+                .index
+                .read(after, SLICE_BYTES, cursor)
+                .map_err(FatalError::from)?;
             let Some(last) = entries.last() else {
                 if self.index.first() > after.next() {
                     continue;
@@ -118,7 +121,7 @@ impl Scrubber {
 /// read. Anything else is returned as it is.
 fn rot(error: FatalError) -> Result<FatalError, FatalError> {
     match error {
-        FatalError::LogDamaged { .. } | FatalError::StoreDamaged { .. } => Ok(error),
+        FatalError::Log(LogError::Damaged { .. }) | FatalError::StoreDamaged { .. } => Ok(error),
         FatalError::Disk(disk) if disk.error.raw_os_error() == Some(UNREADABLE) => {
             Ok(FatalError::StoreDamaged {
                 reason: disk.to_string(),

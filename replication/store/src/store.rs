@@ -10,20 +10,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use replicamq_log::{Context, DiskError, Fill, Floor, Index, Log};
 use replicamq_quorum::{Entry, Epoch, EpochHistory, NodeId, Position, Recovered, Sequence};
 
 use crate::applier::{self, Applier, FlushPolicy};
-use crate::directory::{Directory, Fill, Locked};
-use crate::error::Context;
+use crate::directory::{Directory, Locked};
 use crate::holds::{Holds, LogHold};
-use crate::log::{self, Index};
 use crate::reader::Reader;
 use crate::scrub::{self, Scrubber};
 use crate::table::{Table, TableError};
 use crate::writer::{self, Writer};
 use crate::{
-    COMMANDS_MAX, CheckpointError, ClusterError, Damage, DiskError, FatalError, Identity, Load,
-    OpenError, Options, ReadLog, StoreEvent,
+    COMMANDS_MAX, CheckpointError, ClusterError, Damage, FatalError, Identity, Load, OpenError,
+    Options, ReadLog, StoreEvent,
 };
 
 /// Takes what the threads report, on their threads: it must not block for long.
@@ -104,12 +103,7 @@ impl Store {
             .begin_run(options.sync)?
             .then_some(Damage::UnsyncedLost);
         directory.empty_staging()?;
-        let promised = directory.promised()?;
-        if promised.is_none() {
-            damage.get_or_insert(Damage::File {
-                path: directory.promise_path(),
-            });
-        }
+        let promised = directory.notes().promised()?;
         let table = open_table(&directory, &options, &mut damage)?;
         let floor = table
             .floor()
@@ -117,27 +111,22 @@ impl Store {
         let log_options = directory.log_options(&options);
         fs::create_dir_all(&log_options.directory)
             .context("make the directory", &log_options.directory)?;
-        let mut examined = log::examine(&log_options, floor.clone())?;
-        if let Some(found) = examined.damage.take() {
-            damage.get_or_insert(found);
+        let recovery =
+            directory
+                .notes()
+                .recover(&log_options, floor.clone(), promised, damage.is_some())?;
+        if let Some(found) = recovery.damage {
+            damage.get_or_insert(found.into());
         }
-        if damage.is_some() {
-            directory.set_fill(Fill::Unfilled)?;
-        }
-        let log = examined.finish()?;
-        // Its own entries show that it promised at least that epoch.
-        let promised = promised.unwrap_or_default().max(log.last().epoch);
-        if damage.is_some() {
-            directory.store_promise(promised)?;
-        }
+        let log = recovery.log;
         let recovered = Recovered {
-            promised,
+            promised: recovery.promised,
             last: log.last(),
             applied: floor.applied.sequence,
             history: log.history().clone(),
             log_first: log.first(),
-            unfilled: directory.fill() == Fill::Unfilled,
-            filling: directory.fill() == Fill::Filling,
+            unfilled: directory.notes().fill() == Fill::Unfilled,
+            filling: directory.notes().fill() == Fill::Filling,
         };
         let identity = directory.identity();
         let progress = Progress {
@@ -165,7 +154,7 @@ impl Store {
         })
     }
 
-    fn start(&mut self, log: log::Log, floor: log::Floor, notify: Notify) -> Result<(), OpenError> {
+    fn start(&mut self, log: Log, floor: Floor, notify: Notify) -> Result<(), OpenError> {
         let writer = Writer {
             log,
             sync: self.options.sync,
@@ -250,18 +239,18 @@ impl Store {
     /// Notes, durably, that the store may be built upon: a master filled it,
     /// or the cluster is as new as it is.
     pub fn mark_filled(&self) -> Result<(), DiskError> {
-        self.directory.set_fill(Fill::Filled)
+        self.directory.notes().set_fill(Fill::Filled)
     }
 
     /// Notes, durably, that the store may not be built upon before it was
     /// replaced by a checkpoint.
     pub fn mark_unfilled(&self) -> Result<(), DiskError> {
-        self.directory.set_fill(Fill::Unfilled)
+        self.directory.notes().set_fill(Fill::Unfilled)
     }
 
     /// Notes damage that was told by [`StoreEvent::Rotten`]: the next start finds the store unfilled.
     pub fn note_damage(&self) {
-        self.directory.record_damage();
+        self.directory.notes().record_damage();
     }
 
     /// Appends entries to the log, which must follow its last one; answered by
@@ -351,7 +340,7 @@ impl Store {
     /// No thread met it, so that nobody else tells of it.
     fn fatal(&self, error: FatalError) -> CheckpointError {
         if let FatalError::StoreDamaged { .. } = error {
-            self.directory.record_damage();
+            self.directory.notes().record_damage();
         }
         let text = error.to_string();
         (self.notify)(StoreEvent::Fatal(error));

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use replicamq_log::Floor;
 use replicamq_quorum::{Epoch, EpochHistory, EpochStart, Position, Sequence};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
@@ -13,7 +14,6 @@ use rocksdb::{
     ErrorKind, FlushOptions, LogLevel, ReadOptions, ReadTier, WriteBatch, WriteOptions,
 };
 
-use crate::log::Floor;
 use crate::{CheckpointError, FatalError, Load, Options};
 
 const META: &str = "meta";

@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use replicamq_log::{Log, LogError};
 use replicamq_quorum::{Entry, Epoch, Position, Sequence};
 
 use crate::directory::Directory;
-use crate::log::Log;
 use crate::options::GROUP_BYTES_MAX;
-use crate::pace::{self, Pace};
 use crate::store::{Notify, Progress};
 use crate::{FatalError, StoreEvent, SyncMode};
+use replicamq_log::pace::{self, Pace};
 
 /// The mark is synced, and in memory mode the log, at least so often.
 const UPKEEP_EVERY: Duration = Duration::from_secs(1);
@@ -35,8 +35,8 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn run(mut self, commands: &Receiver<Command>) {
         if let Err(error) = self.serve(commands) {
-            if let FatalError::LogDamaged { .. } = error {
-                self.directory.record_damage();
+            if let FatalError::Log(LogError::Damaged { .. }) = error {
+                self.directory.notes().record_damage();
             }
             (self.notify)(StoreEvent::Fatal(error));
         }
@@ -66,7 +66,7 @@ impl Writer {
         self.log.sync()?;
         self.log.sync_mark()?;
         if self.sync == SyncMode::Memory {
-            self.directory.record_synced()?;
+            self.directory.notes().record_synced()?;
         }
         Ok(())
     }
@@ -116,7 +116,7 @@ impl Writer {
     fn store_promise(&mut self, epoch: Epoch) -> Result<(), FatalError> {
         // Who hears of the promise takes all before it to be durable.
         self.sync()?;
-        self.directory.store_promise(epoch)?;
+        self.directory.notes().store_promise(epoch)?;
         (self.notify)(StoreEvent::PromiseStored { epoch });
         Ok(())
     }
@@ -150,3 +150,6 @@ impl Writer {
 fn bytes(entries: &[Entry]) -> usize {
     entries.iter().map(|entry| entry.batch.len()).sum()
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,8 +19,8 @@ use replicamq_quorum::{
     SyncMode,
 };
 use replicamq_store::{
-    BATCH_BYTES_MAX, FatalError, Opened, Options, Scrub, Store, StoreEvent, SyncMode as StoreSync,
-    staging_directory,
+    BATCH_BYTES_MAX, FatalError, LogError, Opened, Options, Scrub, Store, StoreEvent,
+    SyncMode as StoreSync, staging_directory,
 };
 use tokio::sync::{RwLock, mpsc};
 use tokio::task::JoinSet;
@@ -374,7 +374,7 @@ fn settle(standing: Standing, store: &Store, recovered: &mut Recovered) -> anyho
 fn is_damage(error: &anyhow::Error) -> bool {
     matches!(
         error.downcast_ref(),
-        Some(FatalError::LogDamaged { .. } | FatalError::StoreDamaged { .. })
+        Some(FatalError::Log(LogError::Damaged { .. }) | FatalError::StoreDamaged { .. })
     )
 }
 

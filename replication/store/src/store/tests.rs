@@ -11,6 +11,7 @@ use replicamq_proto::store::v1::{Batch, DeleteRange, Op, Put, op::Kind};
 
 use super::*;
 use crate::SyncMode;
+use replicamq_log::LogError;
 
 mod damage;
 mod install;
@@ -420,7 +421,10 @@ fn a_cut_is_reported_and_never_reaches_the_applied() {
     let StoreEvent::Fatal(error) = rig.event() else {
         panic!("what is applied is never cut");
     };
-    assert!(matches!(error, FatalError::CutRefused { .. }), "{error}");
+    assert!(
+        matches!(error, FatalError::Log(LogError::CutRefused { .. })),
+        "{error}"
+    );
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::os::unix::fs::FileExt as _;
 
 use super::*;
 use crate::Scrub;
-use crate::sealed::{self, Loaded};
+use replicamq_log::RealDisk;
+use replicamq_log::sealed::{self, Loaded};
 
 #[test]
 fn a_lost_promise_is_damage_and_stays_until_the_store_is_filled() {
@@ -15,7 +16,10 @@ fn a_lost_promise_is_damage_and_stays_until_the_store_is_filled() {
     fs::write(directory.path().join("PROMISE"), "nonsense").unwrap();
     let rig = open(directory.path());
     assert!(
-        matches!(rig.damage, Some(Damage::File { .. })),
+        matches!(
+            rig.damage,
+            Some(Damage::Log(replicamq_log::Damage::File { .. }))
+        ),
         "{:?}",
         rig.damage
     );
@@ -200,10 +204,16 @@ fn entries_in_memory_only_are_damage_after_a_crash_of_the_machine() {
     );
     // Another boot, as after a crash of the machine.
     let path = machine.path().join("CURRENT");
-    let Loaded::Fields(fields) = sealed::load(&path, "current").unwrap() else {
+    let Loaded::Fields(fields) = sealed::load(&RealDisk, &path, "current").unwrap() else {
         panic!("it was just written");
     };
-    sealed::store(&path, "current", &fields.with("memory-boot", &"another")).unwrap();
+    sealed::store(
+        &RealDisk,
+        &path,
+        "current",
+        &fields.with("memory-boot", &"another"),
+    )
+    .unwrap();
     let rig = open(machine.path());
     assert_eq!(rig.damage, Some(Damage::UnsyncedLost));
     assert!(rig.recovered.unfilled);
@@ -263,7 +273,7 @@ fn what_rots_in_the_log_is_found_though_nobody_reads_it() {
     let options = rig.store.directory.log_options(&rig.store.options);
     let segment = options.directory.join("0000000000000001.segment");
     rot(&segment, 4096 + 5 * 160);
-    let FatalError::LogDamaged { path, offset, .. } = rotten(&rig) else {
+    let FatalError::Log(LogError::Damaged { path, offset, .. }) = rotten(&rig) else {
         panic!("the log is what rotted");
     };
     assert_eq!(path, segment);

@@ -1,14 +1,11 @@
 //! Reading entries one after the other, and looking for entries behind a bad one.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-
 use replicamq_quorum::{Position, Sequence};
 
-use crate::DiskError;
 use crate::error::Context;
 use crate::log::record::{self, ALIGN_BYTES, HEADER_BYTES, Salt};
 use crate::log::segment::Segment;
+use crate::{DiskError, DiskFile};
 
 /// Read from the file at once; larger records grow the buffer for a while.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -16,7 +13,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Walks the entries of a segment.
 pub(crate) struct Scan<'a> {
     segment: &'a Segment,
-    file: &'a File,
+    file: &'a dyn DiskFile,
     salt: Salt,
     /// Where the next entry begins.
     offset: u64,
@@ -40,7 +37,7 @@ impl<'a> Scan<'a> {
     pub(crate) fn new(segment: &'a Segment, offset: u64, limit: u64) -> Self {
         Self {
             segment,
-            file: &segment.file,
+            file: &*segment.file,
             salt: segment.salt(),
             offset,
             limit,

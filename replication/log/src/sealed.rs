@@ -4,12 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
-use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use crate::error::Context;
-use crate::{DiskError, files};
+use crate::{Disk, DiskError, files};
 
 /// The newest format of these files.
 const VERSION: u32 = 1;
@@ -19,44 +17,56 @@ const SEAL_BYTES: usize = 16;
 
 /// The lines, without the first and the last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Fields(BTreeMap<String, String>);
+pub struct Fields(BTreeMap<String, String>);
 
 impl Fields {
-    pub(crate) fn with(mut self, key: &str, value: &impl ToString) -> Self {
+    /// With one more line.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: &impl ToString) -> Self {
         let value = value.to_string();
         assert!(is_name(&value), "values were checked when they came in");
         self.0.insert(key.to_owned(), value);
         self
     }
 
-    pub(crate) fn text(&self, key: &str) -> Option<&str> {
+    /// What a line says.
+    pub fn text(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
     }
 
-    pub(crate) fn number(&self, key: &str) -> Option<u64> {
+    /// The number that a line says.
+    pub fn number(&self, key: &str) -> Option<u64> {
         self.text(key)?.parse().ok()
     }
 }
 
 /// Whether a text fits on a line.
-pub(crate) fn is_name(text: &str) -> bool {
+pub fn is_name(text: &str) -> bool {
     (1..=255).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 /// What became of reading such a file.
-pub(crate) enum Loaded {
+#[derive(Debug)]
+pub enum Loaded {
+    /// What it says.
     Fields(Fields),
+    /// There is no such file.
     Missing,
+    /// No copy checks.
     Damaged,
-    Newer { found: u32, known: u32 },
+    /// Written by a later version.
+    Newer {
+        /// Its format.
+        found: u32,
+        /// The newest that is known.
+        known: u32,
+    },
 }
 
 /// Reads a file; a copy that does not check is rewritten from the other.
-pub(crate) fn load(path: &Path, kind: &str) -> Result<Loaded, DiskError> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Loaded::Missing),
-        Err(error) => return Err(error).context("read", path),
+pub fn load(disk: &dyn Disk, path: &Path, kind: &str) -> Result<Loaded, DiskError> {
+    let Some(bytes) = files::read(disk, path)? else {
+        return Ok(Loaded::Missing);
     };
     let (first, second) = bytes.split_at(bytes.len() / 2);
     let copies = [parse(first, kind), parse(second, kind)];
@@ -71,22 +81,21 @@ pub(crate) fn load(path: &Path, kind: &str) -> Result<Loaded, DiskError> {
         });
     }
     if !whole {
-        store(path, kind, &fields)?;
+        store(disk, path, kind, &fields)?;
     }
     Ok(Loaded::Fields(fields))
 }
 
 /// Replaces a file; durable when it returns.
-pub(crate) fn store(path: &Path, kind: &str, fields: &Fields) -> Result<(), DiskError> {
+pub fn store(disk: &dyn Disk, path: &Path, kind: &str, fields: &Fields) -> Result<(), DiskError> {
     let copy = render(kind, fields);
     let temporary = path.with_extension("tmp");
-    let mut file = files::create(&temporary)?;
-    file.write_all(copy.as_bytes())
-        .and_then(|()| file.write_all(copy.as_bytes()))
+    let file = disk.create(&temporary).context("create", &temporary)?;
+    file.write_all_at(copy.repeat(2).as_bytes(), 0)
         .context("write", &temporary)?;
-    file.sync_all().context("sync", &temporary)?;
-    fs::rename(&temporary, path).context("replace", path)?;
-    files::sync_directory(path.parent().expect("a file has a directory"))
+    file.sync_data().context("sync", &temporary)?;
+    disk.rename(&temporary, path).context("replace", path)?;
+    files::sync_directory(disk, path.parent().expect("a file has a directory"))
 }
 
 fn render(kind: &str, fields: &Fields) -> String {
@@ -123,7 +132,10 @@ fn parse(copy: &[u8], kind: &str) -> Option<(u32, Fields)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::RealDisk;
 
     fn fields() -> Fields {
         Fields::default()
@@ -135,13 +147,13 @@ mod tests {
     fn any_flipped_bit_is_healed_by_the_other_copy() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("PROMISE");
-        store(&path, "promise", &fields()).unwrap();
+        store(&RealDisk, &path, "promise", &fields()).unwrap();
         let whole = fs::read(&path).unwrap();
         for index in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[index] ^= 4;
             fs::write(&path, &bytes).unwrap();
-            let Loaded::Fields(found) = load(&path, "promise").unwrap() else {
+            let Loaded::Fields(found) = load(&RealDisk, &path, "promise").unwrap() else {
                 panic!("byte {index} was not healed");
             };
             assert_eq!(found, fields());
@@ -157,18 +169,27 @@ mod tests {
     fn both_copies_bad_a_wrong_kind_and_a_newer_version_are_told_apart() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("PROMISE");
-        assert!(matches!(load(&path, "promise").unwrap(), Loaded::Missing));
-        store(&path, "identity", &fields()).unwrap();
-        assert!(matches!(load(&path, "promise").unwrap(), Loaded::Damaged));
+        assert!(matches!(
+            load(&RealDisk, &path, "promise").unwrap(),
+            Loaded::Missing
+        ));
+        store(&RealDisk, &path, "identity", &fields()).unwrap();
+        assert!(matches!(
+            load(&RealDisk, &path, "promise").unwrap(),
+            Loaded::Damaged
+        ));
         for bytes in [&b""[..], b"x", b"crc32c=00000000\ncrc32c=00000000\n"] {
             fs::write(&path, bytes).unwrap();
-            assert!(matches!(load(&path, "promise").unwrap(), Loaded::Damaged));
+            assert!(matches!(
+                load(&RealDisk, &path, "promise").unwrap(),
+                Loaded::Damaged
+            ));
         }
         let body = "replicamq promise 2\nepoch=1\n";
         let copy = format!("{body}crc32c={:08x}\n", crc32c::crc32c(body.as_bytes()));
         fs::write(&path, format!("{copy}{copy}")).unwrap();
         assert!(matches!(
-            load(&path, "promise").unwrap(),
+            load(&RealDisk, &path, "promise").unwrap(),
             Loaded::Newer { found: 2, known: 1 }
         ));
     }

@@ -11,15 +11,15 @@ mod spare;
 #[cfg(test)]
 mod tests;
 
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use replicamq_quorum::{Entry, EpochHistory, Position, Sequence};
 
-pub(crate) use index::{Cursor, Index};
-pub(crate) use recover::{Floor, examine};
+pub use index::{Cursor, Index};
+pub use recover::Floor;
+pub(crate) use recover::examine;
 
 use crate::error::Context;
 use crate::files::{self, PAGE_BYTES};
@@ -29,7 +29,10 @@ use crate::log::scan::Scan;
 use crate::log::segment::{Header, Segment};
 use crate::log::spare::Spares;
 use crate::sealed::{self, Fields};
-use crate::{BATCH_BYTES_MAX, DiskError, FatalError, pace};
+use crate::{Disk, DiskError, LogError, pace};
+
+/// One batch; the length field of a record that claims more is not believed.
+pub const BATCH_BYTES_MAX: usize = 64 << 20;
 
 /// Records are gathered up to this size before they are written.
 const WRITE_BYTES_MAX: usize = 1 << 20;
@@ -45,22 +48,29 @@ const CUT_KIND: &str = "cut";
 
 /// Where the log lies and how big it may be.
 #[derive(Debug, Clone)]
-pub(crate) struct LogOptions {
-    pub(crate) directory: PathBuf,
-    pub(crate) segment_bytes: u64,
-    pub(crate) retention: Retention,
+pub struct LogOptions {
+    /// What it lies on.
+    pub disk: Arc<dyn Disk>,
+    /// Where it lies; it is there already.
+    pub directory: PathBuf,
+    /// Size of one file: whole pages, so that a write never has to read one first.
+    pub segment_bytes: u64,
+    /// What is kept for replicas that catch up.
+    pub retention: Retention,
 }
 
 /// How much of the log is kept for replicas that were away; whatever ends first.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Retention {
-    pub(crate) bytes: u64,
+pub struct Retention {
+    /// What it takes on the disk.
+    pub bytes: u64,
     /// Of the newest entry in a segment, counted from the last start at the earliest.
-    pub(crate) age: Duration,
+    pub age: Duration,
 }
 
 /// The log, as its one owner has it.
-pub(crate) struct Log {
+#[derive(Debug)]
+pub struct Log {
     options: LogOptions,
     index: Arc<Index>,
     spares: Spares,
@@ -79,7 +89,7 @@ pub(crate) struct Log {
 impl Log {
     /// A new log in an empty directory: it continues after `previous`. Its
     /// first segment is small, so that it is soon made.
-    pub(crate) fn create(
+    pub fn create(
         options: LogOptions,
         previous: Position,
         history: EpochHistory,
@@ -89,15 +99,15 @@ impl Log {
             previous,
             history,
         };
-        let mark = Mark::create(&options.directory, previous)?;
+        let mark = Mark::create(&*options.disk, &options.directory, previous)?;
         Self::begin(options, header, mark)
     }
 
     /// A log of one new segment.
     fn begin(options: LogOptions, header: Header, mark: Mark) -> Result<Self, DiskError> {
-        let spares = Spares::open(&options.directory, options.segment_bytes)?;
+        let spares = Spares::open(&options)?;
         let ready = spares.first(options.segment_bytes.min(FIRST_BYTES_MAX))?;
-        let active = segment::publish(&options.directory, &header, ready)?;
+        let active = segment::publish(&*options.disk, &options.directory, &header, ready)?;
         Ok(Self {
             index: Arc::new(Index::new(
                 vec![active.clone()],
@@ -116,28 +126,33 @@ impl Log {
         })
     }
 
-    pub(crate) fn index(&self) -> Arc<Index> {
+    /// What readers share with the owner.
+    pub fn index(&self) -> Arc<Index> {
         Arc::clone(&self.index)
     }
 
-    pub(crate) fn history(&self) -> &EpochHistory {
+    /// Which epoch wrote what.
+    pub fn history(&self) -> &EpochHistory {
         &self.history
     }
 
-    pub(crate) fn last(&self) -> Position {
+    /// The last entry that was taken in.
+    pub fn last(&self) -> Position {
         self.last
     }
 
-    pub(crate) fn synced(&self) -> Position {
+    /// The last entry that is on the disk.
+    pub fn synced(&self) -> Position {
         self.synced
     }
 
-    pub(crate) fn first(&self) -> Sequence {
+    /// The first sequence that it holds, or will hold.
+    pub fn first(&self) -> Sequence {
         self.index.first()
     }
 
     /// Takes entries in; they reach the file with [`Log::write`] at the latest.
-    pub(crate) fn stage(&mut self, entries: &[Entry]) -> Result<(), FatalError> {
+    pub fn stage(&mut self, entries: &[Entry]) -> Result<(), LogError> {
         for entry in entries {
             let bytes = self.check(entry)?;
             if self.tail + bytes > self.active.bytes {
@@ -154,16 +169,16 @@ impl Log {
         Ok(())
     }
 
-    fn check(&self, entry: &Entry) -> Result<u64, FatalError> {
+    fn check(&self, entry: &Entry) -> Result<u64, LogError> {
         let Entry { position, batch } = entry;
         if position.sequence != self.last.sequence.next() || position.epoch < self.last.epoch {
-            return Err(FatalError::Gap {
+            return Err(LogError::Gap {
                 previous: self.last,
                 found: *position,
             });
         }
         if batch.len() > BATCH_BYTES_MAX {
-            return Err(FatalError::BatchTooLarge {
+            return Err(LogError::BatchTooLarge {
                 sequence: position.sequence,
                 bytes: batch.len(),
             });
@@ -207,7 +222,7 @@ impl Log {
 
     /// Writes everything taken in. The last page is filled up with zeros, for
     /// a page that is only partly overwritten is read from the disk first.
-    pub(crate) fn write(&mut self) -> Result<(), DiskError> {
+    pub fn write(&mut self) -> Result<(), DiskError> {
         let end = self
             .tail
             .next_multiple_of(PAGE_BYTES)
@@ -222,7 +237,7 @@ impl Log {
     }
 
     /// Everything written is on the disk when this returns.
-    pub(crate) fn sync(&mut self) -> Result<(), DiskError> {
+    pub fn sync(&mut self) -> Result<(), DiskError> {
         assert!(self.buffer.is_empty(), "only what is written can be synced");
         if self.synced != self.last {
             self.active
@@ -235,14 +250,15 @@ impl Log {
     }
 
     /// Notes what is synced, for the next start.
-    pub(crate) fn mark(&mut self) -> Result<(), DiskError> {
+    pub fn mark(&mut self) -> Result<(), DiskError> {
         if self.mark.position() != self.synced {
             self.mark.write(self.synced)?;
         }
         Ok(())
     }
 
-    pub(crate) fn sync_mark(&mut self) -> Result<(), DiskError> {
+    /// The same, durably.
+    pub fn sync_mark(&mut self) -> Result<(), DiskError> {
         self.mark()?;
         self.mark.sync()
     }
@@ -261,7 +277,8 @@ impl Log {
         };
         let needed = header.encode().len() as u64 + record_bytes;
         let ready = self.spares.take(needed)?;
-        let segment = segment::publish(&self.options.directory, &header, ready)?;
+        let disk = &*self.options.disk;
+        let segment = segment::publish(disk, &self.options.directory, &header, ready)?;
         self.tail = segment.begin;
         self.index.rolled(segment.clone());
         self.active = segment;
@@ -269,7 +286,7 @@ impl Log {
     }
 
     /// Has the next segment made ready once this one is in use.
-    pub(crate) fn prepare(&mut self) -> Result<(), DiskError> {
+    pub fn prepare(&mut self) -> Result<(), DiskError> {
         if self.tail > self.active.bytes / 4 {
             self.spares.prepare()?;
         }
@@ -279,7 +296,7 @@ impl Log {
     /// Drops the oldest segments beyond the retention that end at or below
     /// `flushed`; the first sequence left, if any went. What follows `held`
     /// stays longer.
-    pub(crate) fn trim(
+    pub fn trim(
         &mut self,
         flushed: Sequence,
         held: Option<Sequence>,
@@ -291,7 +308,7 @@ impl Log {
             .drop_oldest(self.options.retention, now, flushed, held)
         {
             self.spares.recycle(&old)?;
-            files::sync_directory(&self.options.directory)?;
+            files::sync_directory(&*self.options.disk, &self.options.directory)?;
             first = Some(self.index.first());
         }
         Ok(first)
@@ -299,7 +316,7 @@ impl Log {
 
     /// Cuts everything after `keep`; durable when it returns. A crash in
     /// between is finished by the next start.
-    pub(crate) fn cut(&mut self, keep: Position, applied: Sequence) -> Result<(), FatalError> {
+    pub fn cut(&mut self, keep: Position, applied: Sequence) -> Result<(), LogError> {
         assert!(
             self.buffer.is_empty(),
             "groups are written whole before a cut"
@@ -312,7 +329,7 @@ impl Log {
             && keep.sequence < self.last.sequence
             && self.history.epoch_at(keep.sequence).unwrap_or_default() == keep.epoch;
         if !holds || keep.sequence < applied {
-            return Err(FatalError::CutRefused {
+            return Err(LogError::CutRefused {
                 keep,
                 first,
                 last: self.last,
@@ -324,9 +341,9 @@ impl Log {
         let segments = self.index.segments();
         self.active = segments.last().expect("a log has a segment").clone();
         for segment in &removed {
-            files::remove(&segment.path)?;
+            files::remove(&*self.options.disk, &segment.path)?;
         }
-        let tail = cut_segment(&self.active, keep)?.ok_or_else(|| FatalError::LogDamaged {
+        let tail = cut_segment(&self.active, keep)?.ok_or_else(|| LogError::Damaged {
             path: self.active.path.clone(),
             offset: self.active.begin,
             sequence: keep.sequence,
@@ -351,15 +368,15 @@ fn note_cut(options: &LogOptions, keep: Position) -> Result<(), DiskError> {
     let fields = Fields::default()
         .with("epoch", &keep.epoch)
         .with("sequence", &keep.sequence);
-    sealed::store(&cut_path(options), CUT_KIND, &fields)
+    sealed::store(&*options.disk, &cut_path(options), CUT_KIND, &fields)
 }
 
 fn forget_cut(options: &LogOptions) -> Result<(), DiskError> {
     // The segments behind it are gone for good first: one that a power cut brought
     // back, without the note, would pass for damage.
-    files::sync_directory(&options.directory)?;
-    files::remove(&cut_path(options))?;
-    files::sync_directory(&options.directory)
+    files::sync_directory(&*options.disk, &options.directory)?;
+    files::remove(&*options.disk, &cut_path(options))?;
+    files::sync_directory(&*options.disk, &options.directory)
 }
 
 /// Overwrites all after `keep` with zeros and returns where it ends; `None` if
@@ -377,7 +394,7 @@ fn cut_segment(segment: &Segment, keep: Position) -> Result<Option<u64>, DiskErr
         return Ok(None);
     }
     let tail = scan.offset();
-    files::zero(&segment.file, &segment.path, tail, segment.bytes)?;
+    files::zero(&*segment.file, &segment.path, tail, segment.bytes)?;
     segment.file.sync_data().context("sync", &segment.path)?;
     Ok(Some(tail))
 }

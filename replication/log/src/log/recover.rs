@@ -5,7 +5,6 @@
 //! the store needs next. A tail that stops in mid-entry, or in mid-group, was
 //! never synced and is cut. Anything else that is missing is [`Damage`].
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,13 +19,15 @@ use crate::log::segment::{self, Header, Segment};
 use crate::log::spare::Spares;
 use crate::log::{CUT_KIND, Log, LogOptions, cut_path, cut_segment, forget_cut};
 use crate::sealed::{self, Loaded};
-use crate::{Damage, DiskError, OpenError};
+use crate::{Damage, Disk, DiskError, OpenError};
 
 /// What the store holds: the log must reach at least so far.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Floor {
-    pub(crate) applied: Position,
-    pub(crate) history: EpochHistory,
+pub struct Floor {
+    /// The last entry in it.
+    pub applied: Position,
+    /// Which epoch wrote what, up to there.
+    pub history: EpochHistory,
 }
 
 /// A log as it was found.
@@ -64,7 +65,7 @@ pub(crate) fn examine(options: &LogOptions, floor: Floor) -> Result<Examined, Op
     let mut examined = Examined {
         options: options.clone(),
         floor,
-        mark: Mark::open(&options.directory)?,
+        mark: Mark::open(&*options.disk, &options.directory)?,
         kept: Vec::new(),
         aside: Vec::new(),
         number: 1,
@@ -86,7 +87,7 @@ impl Examined {
     /// Redoes a cut that a crash interrupted.
     fn finish_cut(&mut self) -> Result<(), OpenError> {
         let path = cut_path(&self.options);
-        let keep = match sealed::load(&path, CUT_KIND)? {
+        let keep = match sealed::load(&*self.options.disk, &path, CUT_KIND)? {
             Loaded::Missing => return Ok(()),
             Loaded::Newer { found, known } => {
                 return Err(OpenError::NewerFormat { path, found, known });
@@ -100,9 +101,10 @@ impl Examined {
         };
         let keep = Position::new(epoch, sequence);
         let mut holder = None;
-        let files = list(&self.options.directory)?;
+        let files = list(&*self.options.disk, &self.options.directory)?;
         for (number, path) in &files {
-            if let segment::Found::Header(_, segment) = segment::open(path, *number)?
+            if let segment::Found::Header(_, segment) =
+                segment::open(&*self.options.disk, path, *number)?
                 && segment.previous.sequence <= keep.sequence
             {
                 holder = Some(segment);
@@ -122,7 +124,7 @@ impl Examined {
         }
         for (number, path) in files {
             if number > holder.number {
-                files::remove(&path)?;
+                files::remove(&*self.options.disk, &path)?;
             }
         }
         if let Some(mark) = &mut self.mark {
@@ -136,9 +138,11 @@ impl Examined {
     fn choose(&mut self) -> Result<(), OpenError> {
         let mut rows: Vec<Vec<(Header, Segment)>> = Vec::new();
         let mut whole = false;
-        for (number, path) in list(&self.options.directory)? {
+        for (number, path) in list(&*self.options.disk, &self.options.directory)? {
             self.number = number + 1;
-            let segment::Found::Header(header, segment) = segment::open(&path, number)? else {
+            let segment::Found::Header(header, segment) =
+                segment::open(&*self.options.disk, &path, number)?
+            else {
                 self.damaged(Damage::LogHeader { path: path.clone() });
                 self.aside.push(path);
                 whole = false;
@@ -254,11 +258,13 @@ impl Examined {
 
     /// Puts the log in order and takes it over. Damage must be on record by now.
     pub(crate) fn finish(self) -> Result<Log, DiskError> {
+        let disk = Arc::clone(&self.options.disk);
         for path in &self.aside {
-            fs::rename(path, path.with_extension("damaged")).context("put aside", path)?;
+            disk.rename(path, &path.with_extension("damaged"))
+                .context("put aside", path)?;
         }
         let Some((_, active)) = self.kept.last().cloned() else {
-            let mark = Mark::create(&self.options.directory, self.floor.applied)?;
+            let mark = Mark::create(&*disk, &self.options.directory, self.floor.applied)?;
             let header = Header {
                 number: self.number,
                 previous: self.floor.applied,
@@ -276,24 +282,24 @@ impl Examined {
         } = self.end;
         if keep_copy {
             let copy = active.path.with_extension("damaged");
-            fs::copy(&active.path, &copy).context("keep a copy as", &copy)?;
+            files::copy(&*disk, &active.file, &copy)?;
         }
-        files::zero(&active.file, &active.path, offset, zero_to)?;
+        files::zero(&*active.file, &active.path, offset, zero_to)?;
         // What was read may be in memory only. If a sync of it failed, and ended the
         // process before, the system told that once and takes its pages for clean.
-        files::rewrite(&active.file, &active.path, unsynced, offset)?;
+        files::rewrite(&*active.file, &active.path, unsynced, offset)?;
         active.file.sync_data().context("sync", &active.path)?;
         let mut mark = match self.mark {
             Some(mark) => mark,
-            None => Mark::create(&self.options.directory, last)?,
+            None => Mark::create(&*disk, &self.options.directory, last)?,
         };
         mark.write(last)?;
         mark.sync()?;
-        files::sync_directory(&self.options.directory)?;
+        files::sync_directory(&*disk, &self.options.directory)?;
         let segments = self.kept.into_iter().map(|(_, segment)| segment).collect();
         Ok(Log {
             index: Arc::new(Index::new(segments, last, offset)),
-            spares: Spares::open(&self.options.directory, self.options.segment_bytes)?,
+            spares: Spares::open(&self.options)?,
             options: self.options,
             mark,
             history,
@@ -365,14 +371,12 @@ fn behind(scan: &mut Scan<'_>, last: Sequence) -> Result<Behind, DiskError> {
 }
 
 /// The segments by number.
-fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>, DiskError> {
-    let mut segments = Vec::new();
-    for entry in fs::read_dir(directory).context("list", directory)? {
-        let entry = entry.context("list", directory)?;
-        if let Some(number) = entry.file_name().to_str().and_then(segment::number) {
-            segments.push((number, entry.path()));
-        }
-    }
+fn list(disk: &dyn Disk, directory: &Path) -> Result<Vec<(u64, PathBuf)>, DiskError> {
+    let names = disk.list(directory).context("list", directory)?;
+    let mut segments: Vec<_> = names
+        .iter()
+        .filter_map(|name| Some((segment::number(name)?, directory.join(name))))
+        .collect();
     segments.sort_unstable();
     Ok(segments)
 }

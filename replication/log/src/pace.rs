@@ -3,18 +3,21 @@
 
 use std::time::{Duration, Instant};
 
-pub(crate) struct Pace {
+/// What is done every so often.
+#[derive(Debug)]
+pub struct Pace {
     every: Duration,
     last: Instant,
 }
 
 impl Pace {
-    pub(crate) fn new(every: Duration) -> Self {
+    /// Due for the first time after the interval.
+    pub fn new(every: Duration) -> Self {
         Self { every, last: now() }
     }
 
     /// True once per interval.
-    pub(crate) fn due(&mut self) -> bool {
+    pub fn due(&mut self) -> bool {
         let now = now();
         let due = now.duration_since(self.last) >= self.every;
         if due {
@@ -24,10 +27,11 @@ impl Pace {
     }
 }
 
+/// What the clock shows.
 #[expect(
     clippy::disallowed_methods,
     reason = "paces upkeep; what is decided by it costs time, never data"
 )]
-pub(crate) fn now() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
 }

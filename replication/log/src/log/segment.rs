@@ -10,8 +10,6 @@
 //! durable and so is every entry before it: what stands in a segment that is
 //! not the last was whole once.
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,7 +19,7 @@ use replicamq_quorum::{Epoch, EpochHistory, EpochStart, Position, Sequence};
 use crate::error::Context;
 use crate::files::{self, PAGE_BYTES};
 use crate::log::record::Salt;
-use crate::{DiskError, OpenError, pace};
+use crate::{Disk, DiskError, DiskFile, OpenError, Ready, pace};
 
 const MAGIC: [u8; 8] = *b"RMQLOG\r\n";
 const VERSION: u32 = 1;
@@ -38,7 +36,7 @@ const EPOCHS_MAX: usize = 65_536;
 pub(crate) struct Segment {
     pub(crate) number: u64,
     pub(crate) path: PathBuf,
-    pub(crate) file: Arc<File>,
+    pub(crate) file: Arc<dyn DiskFile>,
     /// The last entry before it.
     pub(crate) previous: Position,
     /// Where its entries begin.
@@ -118,10 +116,10 @@ pub(crate) enum Found {
 }
 
 /// Opens a segment and reads its header.
-pub(crate) fn open(path: &Path, number: u64) -> Result<Found, OpenError> {
-    let file = files::open(path)?;
-    let bytes = file.metadata().context("read", path)?.len();
-    let Some(header) = read_header(&file, path, bytes)? else {
+pub(crate) fn open(disk: &dyn Disk, path: &Path, number: u64) -> Result<Found, OpenError> {
+    let file = disk.open(path).context("open", path)?;
+    let bytes = file.len().context("read", path)?;
+    let Some(header) = read_header(&*file, path, bytes)? else {
         return Ok(Found::Damaged);
     };
     let version = u32_at(&header, 8);
@@ -138,7 +136,7 @@ pub(crate) fn open(path: &Path, number: u64) -> Result<Found, OpenError> {
             let segment = Segment {
                 number,
                 path: path.to_owned(),
-                file: Arc::new(file),
+                file,
                 previous: header.previous,
                 begin,
                 bytes,
@@ -151,7 +149,7 @@ pub(crate) fn open(path: &Path, number: u64) -> Result<Found, OpenError> {
 }
 
 /// The whole header, if it checks.
-fn read_header(file: &File, path: &Path, bytes: u64) -> Result<Option<Vec<u8>>, DiskError> {
+fn read_header(file: &dyn DiskFile, path: &Path, bytes: u64) -> Result<Option<Vec<u8>>, DiskError> {
     let mut fixed = [0; FIXED_BYTES];
     if bytes < PAGE_BYTES {
         return Ok(None);
@@ -202,9 +200,10 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 /// Writes a header into a file that was made ready, and gives it its name.
 /// Whatever the file held before is no part of the segment.
 pub(crate) fn publish(
+    disk: &dyn Disk,
     directory: &Path,
     header: &Header,
-    ready: (PathBuf, File),
+    ready: Ready,
 ) -> Result<Segment, DiskError> {
     let (from, file) = ready;
     let encoded = header.encode();
@@ -212,13 +211,14 @@ pub(crate) fn publish(
         .context_at("write", &from, 0)?;
     file.sync_data().context("sync", &from)?;
     let path = path(directory, header.number);
-    fs::rename(&from, &path).context("rename to a segment", &from)?;
-    files::sync_directory(directory)?;
-    let bytes = file.metadata().context("read", &path)?.len();
+    disk.rename(&from, &path)
+        .context("rename to a segment", &from)?;
+    files::sync_directory(disk, directory)?;
+    let bytes = file.len().context("read", &path)?;
     Ok(Segment {
         number: header.number,
         path,
-        file: Arc::new(file),
+        file,
         previous: header.previous,
         begin: encoded.len() as u64,
         bytes,
@@ -239,7 +239,10 @@ pub(crate) fn number(name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::RealDisk;
 
     fn header(epochs: u64) -> Header {
         let starts = (1..=epochs).map(|n| EpochStart {
@@ -255,9 +258,11 @@ mod tests {
 
     fn written(directory: &Path, header: &Header) -> PathBuf {
         let from = directory.join("spare");
-        let file = files::create(&from).unwrap();
-        files::reserve(&file, &from, 1 << 20).unwrap();
-        publish(directory, header, (from, file)).unwrap().path
+        let file = RealDisk.create(&from).unwrap();
+        file.reserve(1 << 20).unwrap();
+        publish(&RealDisk, directory, header, (from, file))
+            .unwrap()
+            .path
     }
 
     #[test]
@@ -266,7 +271,7 @@ mod tests {
         for epochs in [0, 1, 253, 254, 1000] {
             let header = header(epochs);
             let path = written(directory.path(), &header);
-            let Found::Header(found, segment) = open(&path, 3).unwrap() else {
+            let Found::Header(found, segment) = open(&RealDisk, &path, 3).unwrap() else {
                 panic!("{epochs} epochs");
             };
             assert_eq!(found, header);
@@ -278,14 +283,14 @@ mod tests {
     fn a_flipped_bit_another_name_and_a_newer_version_are_told_apart() {
         let directory = tempfile::tempdir().unwrap();
         let path = written(directory.path(), &header(2));
-        assert!(matches!(open(&path, 4).unwrap(), Found::Damaged));
+        assert!(matches!(open(&RealDisk, &path, 4).unwrap(), Found::Damaged));
         let whole = fs::read(&path).unwrap();
         for index in 0..FIXED_BYTES + 2 * START_BYTES {
             let mut bytes = whole.clone();
             bytes[index] ^= 1;
             fs::write(&path, bytes).unwrap();
             assert!(
-                matches!(open(&path, 3).unwrap(), Found::Damaged),
+                matches!(open(&RealDisk, &path, 3).unwrap(), Found::Damaged),
                 "byte {index}"
             );
         }
@@ -295,7 +300,7 @@ mod tests {
         let sum = checksum(&bytes[..page]);
         bytes[12..16].copy_from_slice(&sum.to_le_bytes());
         fs::write(&path, bytes).unwrap();
-        let Err(OpenError::NewerFormat { found: 2, .. }) = open(&path, 3) else {
+        let Err(OpenError::NewerFormat { found: 2, .. }) = open(&RealDisk, &path, 3) else {
             panic!("a newer version is refused");
         };
     }

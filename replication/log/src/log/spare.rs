@@ -1,56 +1,57 @@
 //! Files that wait to become segments: recycled ones, or new ones written full
 //! of zeros, so that a later sync has no metadata to write.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
 use crate::error::Context;
+use crate::log::LogOptions;
 use crate::log::segment::Segment;
-use crate::{DiskError, files};
+use crate::{Aside, Disk, DiskError, Ready, files};
 
 /// Zeros that are synced at once.
 const PIECE_BYTES: u64 = 2 << 20;
 
-type Ready = (PathBuf, File);
-
+#[derive(Debug)]
 pub(crate) struct Spares {
+    disk: Arc<dyn Disk>,
     directory: PathBuf,
     segment_bytes: u64,
     ready: Option<Ready>,
-    /// A thread that fills a file with zeros. It ends by itself.
-    making: Option<JoinHandle<Result<Ready, DiskError>>>,
+    /// A file that is being filled with zeros.
+    making: Option<Aside>,
     made: u64,
 }
 
 impl Spares {
     /// Takes over what an earlier run left.
-    pub(crate) fn open(directory: &Path, segment_bytes: u64) -> Result<Self, DiskError> {
+    pub(crate) fn open(options: &LogOptions) -> Result<Self, DiskError> {
         let mut spares = Self {
-            directory: directory.to_owned(),
-            segment_bytes,
+            disk: Arc::clone(&options.disk),
+            directory: options.directory.clone(),
+            segment_bytes: options.segment_bytes,
             ready: None,
             making: None,
             made: 0,
         };
-        for entry in fs::read_dir(directory).context("list", directory)? {
-            let path = entry.context("list", directory)?.path();
-            if path
-                .extension()
-                .is_none_or(|extension| extension != "spare")
-            {
+        let disk = &*options.disk;
+        for name in disk
+            .list(&options.directory)
+            .context("list", &options.directory)?
+        {
+            if !name.ends_with(".spare") {
                 continue;
             }
-            let file = files::open(&path)?;
-            let bytes = file.metadata().context("read", &path)?.len();
+            let path = options.directory.join(name);
+            let file = disk.open(&path).context("open", &path)?;
+            let bytes = file.len().context("read", &path)?;
             // Names made in this run start at 0 again.
-            if spares.ready.is_none() && bytes == segment_bytes {
+            if spares.ready.is_none() && bytes == options.segment_bytes {
                 let kept = spares.name("kept");
-                fs::rename(&path, &kept).context("rename", &path)?;
+                disk.rename(&path, &kept).context("rename", &path)?;
                 spares.ready = Some((kept, file));
             } else {
-                files::remove(&path)?;
+                files::remove(disk, &path)?;
             }
         }
         Ok(spares)
@@ -62,7 +63,7 @@ impl Spares {
 
     /// A file of zeros of this size, made now.
     pub(crate) fn first(&self, bytes: u64) -> Result<Ready, DiskError> {
-        make(&self.name("first"), bytes)
+        make(&*self.disk, self.name("first"), bytes)
     }
 
     /// Starts to make a file ready, unless there is one.
@@ -73,9 +74,10 @@ impl Spares {
         self.made += 1;
         let path = self.name("new");
         let bytes = self.segment_bytes;
-        let making = thread::Builder::new()
-            .name("replicamq-spare".to_owned())
-            .spawn(move || make(&path, bytes))
+        let disk = Arc::clone(&self.disk);
+        let making = self
+            .disk
+            .aside(Box::new(move || make(&*disk, path, bytes)))
             .context("start a thread to make a segment in", &self.directory)?;
         self.making = Some(making);
         Ok(())
@@ -84,7 +86,7 @@ impl Spares {
     /// A file of at least this size, without waiting for one that is being made.
     pub(crate) fn take(&mut self, bytes: u64) -> Result<Ready, DiskError> {
         if let Some(making) = self.making.take_if(|making| making.is_finished()) {
-            self.ready = Some(join(making)?);
+            self.ready = Some(making.join()?);
         }
         if bytes <= self.segment_bytes
             && let Some(ready) = self.ready.take()
@@ -93,11 +95,11 @@ impl Spares {
         }
         self.made += 1;
         let path = self.name("new");
-        let file = files::create(&path)?;
+        let file = self.disk.create(&path).context("create", &path)?;
         let bytes = bytes
             .max(self.segment_bytes)
             .next_multiple_of(files::PAGE_BYTES);
-        files::reserve(&file, &path, bytes)?;
+        file.reserve(bytes).context("reserve space for", &path)?;
         Ok((path, file))
     }
 
@@ -105,16 +107,15 @@ impl Spares {
     pub(crate) fn recycle(&mut self, segment: &Segment) -> Result<(), DiskError> {
         let fits = segment.bytes == self.segment_bytes;
         if self.ready.is_some() || self.making.is_some() || !fits {
-            return files::remove(&segment.path);
+            return files::remove(&*self.disk, &segment.path);
         }
         self.made += 1;
         let path = self.name("old");
-        fs::rename(&segment.path, &path).context("recycle", &segment.path)?;
-        // Readers may still hold the file; the index says that it changed.
-        let file = Arc::clone(&segment.file)
-            .try_clone()
+        self.disk
+            .rename(&segment.path, &path)
             .context("recycle", &segment.path)?;
-        self.ready = Some((path, file));
+        // Readers may still hold the file; the index says that it changed.
+        self.ready = Some((path, Arc::clone(&segment.file)));
         Ok(())
     }
 }
@@ -123,25 +124,21 @@ impl Drop for Spares {
     fn drop(&mut self) {
         if let Some(making) = self.making.take() {
             // What it made, or why it could not, matters to nobody any more.
-            drop(join(making));
+            drop(making.join());
         }
     }
 }
 
-fn join(making: JoinHandle<Result<Ready, DiskError>>) -> Result<Ready, DiskError> {
-    making.join().expect("making a file does not panic")
-}
-
-fn make(path: &Path, bytes: u64) -> Result<Ready, DiskError> {
-    let file = files::create(path)?;
-    files::reserve(&file, path, bytes)?;
+fn make(disk: &dyn Disk, path: PathBuf, bytes: u64) -> Result<Ready, DiskError> {
+    let file = disk.create(&path).context("create", &path)?;
+    file.reserve(bytes).context("reserve space for", &path)?;
     // In pieces, so that the log's own syncs do not wait behind all of it.
     let mut at = 0;
     while at < bytes {
         let end = bytes.min(at + PIECE_BYTES);
-        files::zero(&file, path, at, end)?;
-        file.sync_data().context("sync", path)?;
+        files::zero(&*file, &path, at, end)?;
+        file.sync_data().context("sync", &path)?;
         at = end;
     }
-    Ok((path.to_owned(), file))
+    Ok((path, file))
 }

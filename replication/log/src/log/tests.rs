@@ -9,23 +9,20 @@ mod trim;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use bytes::Bytes;
-use replicamq_quorum::{Entry, Epoch, Position, Sequence};
+use replicamq_quorum::{Entry, Position, Sequence};
 
 use super::*;
-use crate::directory::Locked;
-use crate::store::Progress;
-use crate::writer::{self, Writer};
-use crate::{Damage, Options, StoreEvent, SyncMode};
+use crate::{Damage, RealDisk};
 
 const SEGMENT_BYTES: u64 = 32 << 10;
 
 fn options(directory: &Path) -> LogOptions {
     LogOptions {
+        disk: Arc::new(RealDisk),
         directory: directory.to_owned(),
         segment_bytes: SEGMENT_BYTES,
         retention: Retention {
@@ -464,7 +461,7 @@ fn a_cut_below_the_applied_is_refused() {
         (Position::new(1, 11), 0),
     ] {
         let error = log.cut(keep, Sequence(applied)).unwrap_err();
-        assert!(matches!(error, FatalError::CutRefused { .. }), "{error}");
+        assert!(matches!(error, LogError::CutRefused { .. }), "{error}");
         assert_eq!(log.last(), Position::new(1, 10));
     }
 }
@@ -476,55 +473,8 @@ fn an_entry_that_does_not_follow_is_refused() {
     fill(&mut log, 5, 1, 3);
     for wrong in [entry(5, 5, 1), entry(5, 3, 1), entry(4, 4, 1)] {
         let error = log.stage(&[wrong]).unwrap_err();
-        assert!(matches!(error, FatalError::Gap { .. }), "{error}");
+        assert!(matches!(error, LogError::Gap { .. }), "{error}");
     }
-}
-
-#[test]
-fn nothing_is_acknowledged_when_a_sync_fails() {
-    let directory = tempfile::tempdir().unwrap();
-    let options = Options {
-        segment_bytes: SEGMENT_BYTES,
-        ..Options::new(directory.path(), "broker-1")
-    };
-    let (opened, _) = Locked::take(directory.path())
-        .unwrap()
-        .open(&options)
-        .unwrap();
-    let log_options = opened.log_options(&options);
-    let (mut log, _) = reopen(&log_options.directory);
-    // It takes writes, and refuses to sync them.
-    let null = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null");
-    log.active.file = Arc::new(null.unwrap());
-    let (sender, events) = mpsc::channel();
-    let writer = Writer {
-        log,
-        sync: SyncMode::Disk,
-        directory: Arc::new(opened),
-        progress: Arc::new(Progress {
-            submitted: AtomicU64::new(0),
-            flushed: AtomicU64::new(0),
-            holds: Arc::default(),
-        }),
-        notify: Arc::new(move |event| sender.send(event).unwrap()),
-    };
-    let (commands, queue) = mpsc::sync_channel(8);
-    commands
-        .send(writer::Command::Append(vec![entry(1, 1, 10)]))
-        .unwrap();
-    commands
-        .send(writer::Command::StorePromise(Epoch(2)))
-        .unwrap();
-    drop(commands);
-    writer.run(&queue);
-    let StoreEvent::Fatal(FatalError::Disk(error)) = events.recv().unwrap() else {
-        panic!("a failed sync stops the node");
-    };
-    assert_eq!(error.operation, "sync");
-    assert!(events.recv().is_err(), "nothing comes after it");
 }
 
 #[test]
@@ -570,7 +520,7 @@ fn a_reader_meets_a_flipped_bit_with_an_error_and_a_cut_without() {
     assert!(
         matches!(
             error,
-            FatalError::LogDamaged {
+            LogError::Damaged {
                 sequence: Sequence(8),
                 ..
             }

@@ -2,33 +2,36 @@
 //! after each sync, without one of its own, so that it may lag after a power
 //! cut but never leads. A log that ends below it has lost what was acknowledged.
 
-use std::fs::{self, File};
-use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use replicamq_quorum::Position;
 
 use crate::error::Context;
-use crate::{DiskError, files};
+use crate::{Disk, DiskError, DiskFile, files};
 
 /// Two slots, written in turn, a page each: one of them is always whole.
 const SLOT_BYTES: u64 = files::PAGE_BYTES;
 const USED_BYTES: usize = 32;
 
+#[derive(Debug)]
 pub(crate) struct Mark {
     path: PathBuf,
-    file: File,
+    file: Arc<dyn DiskFile>,
     turn: u64,
     position: Position,
     synced: bool,
 }
 
 impl Mark {
-    pub(crate) fn create(directory: &Path, position: Position) -> Result<Self, DiskError> {
+    pub(crate) fn create(
+        disk: &dyn Disk,
+        directory: &Path,
+        position: Position,
+    ) -> Result<Self, DiskError> {
         let path = path(directory);
-        let file = files::create(&path)?;
-        files::zero(&file, &path, 0, 2 * SLOT_BYTES)?;
+        let file = disk.create(&path).context("create", &path)?;
+        files::zero(&*file, &path, 0, 2 * SLOT_BYTES)?;
         let mut mark = Self {
             path,
             file,
@@ -38,26 +41,23 @@ impl Mark {
         };
         mark.write(position)?;
         mark.write(position)?;
-        mark.file.sync_all().context("sync", &mark.path)?;
-        mark.synced = true;
-        files::sync_directory(directory)?;
+        mark.sync()?;
+        files::sync_directory(disk, directory)?;
         Ok(mark)
     }
 
     /// `None` if it is missing or damaged.
-    pub(crate) fn open(directory: &Path) -> Result<Option<Self>, DiskError> {
+    pub(crate) fn open(disk: &dyn Disk, directory: &Path) -> Result<Option<Self>, DiskError> {
         let path = path(directory);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).context("read", &path),
+        let Some(bytes) = files::read(disk, &path)? else {
+            return Ok(None);
         };
         let slot = usize::try_from(SLOT_BYTES).expect("a page fits");
         let Some((turn, position)) = bytes.chunks(slot).filter_map(decode).max() else {
             return Ok(None);
         };
         Ok(Some(Self {
-            file: files::open(&path)?,
+            file: disk.open(&path).context("open", &path)?,
             path,
             turn,
             position,
@@ -114,24 +114,27 @@ fn decode(slot: &[u8]) -> Option<(u64, Position)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::RealDisk;
 
     #[test]
     fn the_newest_whole_slot_counts() {
         let directory = tempfile::tempdir().unwrap();
-        let mut mark = Mark::create(directory.path(), Position::default()).unwrap();
+        let mut mark = Mark::create(&RealDisk, directory.path(), Position::default()).unwrap();
         for sequence in 1..=5 {
             mark.write(Position::new(1, sequence)).unwrap();
-            let found = Mark::open(directory.path()).unwrap().unwrap();
+            let found = Mark::open(&RealDisk, directory.path()).unwrap().unwrap();
             assert_eq!(found.position(), Position::new(1, sequence));
         }
         let path = path(directory.path());
         let mut bytes = fs::read(&path).unwrap();
         bytes[usize::try_from(mark.turn % 2 * SLOT_BYTES).unwrap() + 20] ^= 1;
         fs::write(&path, &bytes).unwrap();
-        let found = Mark::open(directory.path()).unwrap().unwrap();
+        let found = Mark::open(&RealDisk, directory.path()).unwrap().unwrap();
         assert_eq!(found.position(), Position::new(1, 4));
         fs::write(&path, b"").unwrap();
-        assert!(Mark::open(directory.path()).unwrap().is_none());
+        assert!(Mark::open(&RealDisk, directory.path()).unwrap().is_none());
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use replicamq_quorum::{Entry, Position, Sequence};
 
-use crate::FatalError;
+use crate::LogError;
 use crate::log::Retention;
 use crate::log::scan::Scan;
 use crate::log::segment::Segment;
@@ -15,8 +15,10 @@ use crate::log::segment::Segment;
 const HELD_RETENTIONS_MAX: u64 = 4;
 
 /// The segments and the end of the log.
-pub(crate) struct Index(Mutex<State>);
+#[derive(Debug)]
+pub struct Index(Mutex<State>);
 
+#[derive(Debug)]
 struct State {
     /// Oldest first; never empty.
     segments: Vec<Segment>,
@@ -30,7 +32,7 @@ struct State {
 
 /// Where a reader left off, so that it need not search again.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Cursor {
+pub struct Cursor {
     segment: u64,
     offset: u64,
     previous: Position,
@@ -57,7 +59,7 @@ enum Since {
 }
 
 impl Index {
-    pub(crate) fn new(segments: Vec<Segment>, appended: Position, end: u64) -> Self {
+    pub(super) fn new(segments: Vec<Segment>, appended: Position, end: u64) -> Self {
         Self(Mutex::new(State {
             segments,
             appended,
@@ -73,12 +75,12 @@ impl Index {
     }
 
     /// The first sequence that the log holds, or will hold.
-    pub(crate) fn first(&self) -> Sequence {
+    pub fn first(&self) -> Sequence {
         self.state().segments[0].first()
     }
 
     /// The space that the log takes.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.state()
             .segments
             .iter()
@@ -147,12 +149,12 @@ impl Index {
     /// least one. Empty only if there are none, or the log begins later: a
     /// change meanwhile counts if what was read may be no more, and then there
     /// is less to read or a later beginning.
-    pub(crate) fn read(
+    pub fn read(
         &self,
         after: Sequence,
         bytes_max: usize,
         cursor: Option<Cursor>,
-    ) -> Result<(Vec<Entry>, Option<Cursor>), FatalError> {
+    ) -> Result<(Vec<Entry>, Option<Cursor>), LogError> {
         let mut entries = Vec::new();
         let mut cursor = cursor;
         let mut bytes_left = bytes_max.max(1);
@@ -229,13 +231,13 @@ fn read_piece(
     after: Sequence,
     bytes_left: &mut usize,
     entries: &mut Vec<Entry>,
-) -> Result<Cursor, FatalError> {
+) -> Result<Cursor, LogError> {
     let mut scan = Scan::new(&piece.segment, piece.offset, piece.limit);
     let mut previous = piece.previous;
     while previous.sequence < piece.last && *bytes_left > 0 {
         let offset = scan.offset();
         let Some((found, batch)) = scan.next(previous)? else {
-            return Err(FatalError::LogDamaged {
+            return Err(LogError::Damaged {
                 path: piece.segment.path.clone(),
                 offset,
                 sequence: previous.sequence.next(),
