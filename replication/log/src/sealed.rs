@@ -63,7 +63,8 @@ pub enum Loaded {
     },
 }
 
-/// Reads a file; a copy that does not check is rewritten from the other.
+/// Reads a file, durable when it returns; a copy that does not check is rewritten from
+/// the other.
 pub fn load(disk: &dyn Disk, path: &Path, kind: &str) -> Result<Loaded, DiskError> {
     let Some(bytes) = files::read(disk, path)? else {
         return Ok(Loaded::Missing);
@@ -80,7 +81,11 @@ pub fn load(disk: &dyn Disk, path: &Path, kind: &str) -> Result<Loaded, DiskErro
             known: VERSION,
         });
     }
-    if !whole {
+    if whole {
+        // Whoever replaced it may have died before its name was durable: what is told of it
+        // from now on must not go back with the power.
+        files::sync_directory(disk, directory(path))?;
+    } else {
         store(disk, path, kind, &fields)?;
     }
     Ok(Loaded::Fields(fields))
@@ -95,7 +100,11 @@ pub fn store(disk: &dyn Disk, path: &Path, kind: &str, fields: &Fields) -> Resul
         .context("write", &temporary)?;
     file.sync_data().context("sync", &temporary)?;
     disk.rename(&temporary, path).context("replace", path)?;
-    files::sync_directory(disk, path.parent().expect("a file has a directory"))
+    files::sync_directory(disk, directory(path))
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().expect("a file has a directory")
 }
 
 fn render(kind: &str, fields: &Fields) -> String {
