@@ -343,11 +343,16 @@ impl Log {
         for segment in &removed {
             files::remove(&*self.options.disk, &segment.path)?;
         }
-        let tail = cut_segment(&self.active, keep)?.ok_or_else(|| LogError::Damaged {
-            path: self.active.path.clone(),
-            offset: self.active.begin,
-            sequence: keep.sequence,
-        })?;
+        let tail = match cut_segment(&self.active, keep)? {
+            Ok(tail) => tail,
+            Err((offset, sequence)) => {
+                return Err(LogError::Damaged {
+                    path: self.active.path.clone(),
+                    offset,
+                    sequence,
+                });
+            }
+        };
         self.tail = tail;
         self.history.truncate(keep.sequence);
         self.last = keep;
@@ -379,22 +384,26 @@ fn forget_cut(options: &LogOptions) -> Result<(), DiskError> {
     files::sync_directory(&*options.disk, &options.directory)
 }
 
-/// Overwrites all after `keep` with zeros and returns where it ends; `None` if
-/// `keep` cannot be found.
-fn cut_segment(segment: &Segment, keep: Position) -> Result<Option<u64>, DiskError> {
+/// Overwrites all after `keep` with zeros and returns where it ends; or where
+/// `keep` cannot be reached any more, and which entry was expected there.
+fn cut_segment(
+    segment: &Segment,
+    keep: Position,
+) -> Result<Result<u64, (u64, Sequence)>, DiskError> {
     let mut scan = Scan::new(segment, segment.begin, segment.bytes);
     let mut last = segment.previous;
     while last.sequence < keep.sequence {
+        let offset = scan.offset();
         match scan.next(last)? {
             Some((found, _)) => last = found.position,
-            None => return Ok(None),
+            None => return Ok(Err((offset, last.sequence.next()))),
         }
     }
-    if last != keep {
-        return Ok(None);
-    }
     let tail = scan.offset();
+    if last != keep {
+        return Ok(Err((tail, keep.sequence)));
+    }
     files::zero(&*segment.file, &segment.path, tail, segment.bytes)?;
     segment.file.sync_data().context("sync", &segment.path)?;
-    Ok(Some(tail))
+    Ok(Ok(tail))
 }

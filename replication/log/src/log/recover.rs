@@ -103,22 +103,27 @@ impl Examined {
         let mut holder = None;
         let files = list(&*self.options.disk, &self.options.directory)?;
         for (number, path) in &files {
-            if let segment::Found::Header(_, segment) =
-                segment::open(&*self.options.disk, path, *number)?
-                && segment.previous.sequence <= keep.sequence
-            {
-                holder = Some(segment);
+            match segment::open(&*self.options.disk, path, *number)? {
+                segment::Found::Header(_, segment)
+                    if segment.previous.sequence <= keep.sequence =>
+                {
+                    holder = Some(segment);
+                }
+                segment::Found::Header(..) => {}
+                segment::Found::Damaged => self.damaged(Damage::LogHeader { path: path.clone() }),
             }
         }
         let Some(holder) = holder else {
-            self.damaged(Damage::File { path });
+            let first = files.first().map_or(1, |(number, _)| *number);
+            let path = segment::path(&self.options.directory, first.saturating_sub(1));
+            self.damaged(Damage::LogSegmentMissing { path });
             return Ok(());
         };
-        if cut_segment(&holder, keep)?.is_none() {
+        if let Err((offset, sequence)) = cut_segment(&holder, keep)? {
             self.damaged(Damage::LogEntry {
                 path: holder.path,
-                offset: holder.begin,
-                sequence: keep.sequence,
+                offset,
+                sequence,
             });
             return Ok(());
         }
