@@ -35,6 +35,7 @@ impl Spares {
             made: 0,
         };
         let disk = &*options.disk;
+        let mut fitting = None;
         for name in disk
             .list(&options.directory)
             .context("list", &options.directory)?
@@ -45,14 +46,20 @@ impl Spares {
             let path = options.directory.join(name);
             let file = disk.open(&path).context("open", &path)?;
             let bytes = file.len().context("read", &path)?;
-            // Names made in this run start at 0 again.
-            if spares.ready.is_none() && bytes == options.segment_bytes {
-                let kept = spares.name("kept");
-                disk.rename(&path, &kept).context("rename", &path)?;
-                spares.ready = Some((kept, file));
+            if fitting.is_none() && bytes == options.segment_bytes {
+                fitting = Some((path, file));
             } else {
                 files::remove(disk, &path)?;
             }
+        }
+        // Names made in this run start at 0 again. Only once all others are gone: an earlier
+        // run may have left this very name on another file.
+        if let Some((path, file)) = fitting {
+            let kept = spares.name("kept");
+            if path != kept {
+                disk.rename(&path, &kept).context("rename", &path)?;
+            }
+            spares.ready = Some((kept, file));
         }
         Ok(spares)
     }

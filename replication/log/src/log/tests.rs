@@ -451,6 +451,25 @@ fn a_cut_that_a_crash_interrupts_is_finished() {
 }
 
 #[test]
+fn spares_that_crashes_left_are_told_apart() {
+    for names in [["kept-0", "first-0"], ["first-0", "kept-0"]] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut log = create(directory.path());
+        fill(&mut log, 1, 1, 3);
+        drop(log);
+        for name in names {
+            let path = directory.path().join(name).with_extension("spare");
+            let bytes = usize::try_from(SEGMENT_BYTES).unwrap();
+            fs::write(path, vec![1; bytes]).unwrap();
+        }
+        let (mut log, damage) = reopen(directory.path());
+        assert_eq!(damage, None);
+        fill(&mut log, 1, 4, 100);
+        assert_eq!(sequences(&log), (1..=100).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn a_cut_below_the_applied_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let mut log = create(directory.path());
