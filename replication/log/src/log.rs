@@ -336,6 +336,8 @@ impl Log {
                 applied,
             });
         }
+        // What stays is on the disk before it is noted that the rest goes.
+        self.sync()?;
         note_cut(&self.options, keep)?;
         let removed = self.index.cut(keep);
         let segments = self.index.segments();
@@ -358,8 +360,7 @@ impl Log {
         self.last = keep;
         self.synced = keep;
         self.index.appended(keep, tail);
-        self.mark.write(keep)?;
-        self.mark.sync()?;
+        self.mark.settle(keep)?;
         forget_cut(&self.options)?;
         Ok(())
     }

@@ -81,6 +81,16 @@ impl Mark {
         Ok(())
     }
 
+    /// Notes this, durably, in both slots, so that the loss of one does not bring back what
+    /// was true before a cut. One of them is whole at any time.
+    pub(crate) fn settle(&mut self, position: Position) -> Result<(), DiskError> {
+        for _ in 0..2 {
+            self.write(position)?;
+            self.sync()?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn sync(&mut self) -> Result<(), DiskError> {
         if !self.synced {
             self.file.sync_data().context("sync", &self.path)?;

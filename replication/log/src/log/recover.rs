@@ -17,7 +17,7 @@ use crate::log::mark::{self, Mark};
 use crate::log::scan::Scan;
 use crate::log::segment::{self, Header, Segment};
 use crate::log::spare::Spares;
-use crate::log::{CUT_KIND, Log, LogOptions, cut_path, cut_segment, forget_cut};
+use crate::log::{CUT_KIND, Log, LogOptions, cut_path, cut_segment, forget_cut, note_cut};
 use crate::sealed::{self, Loaded};
 use crate::{Damage, Disk, DiskError, OpenError};
 
@@ -42,6 +42,8 @@ pub(crate) struct Examined {
     /// The number of a segment that no file had so far.
     number: u64,
     end: End,
+    /// A cut was under way, and cannot be finished.
+    cut_is_void: bool,
     pub(crate) damage: Option<Damage>,
 }
 
@@ -70,6 +72,7 @@ pub(crate) fn examine(options: &LogOptions, floor: Floor) -> Result<Examined, Op
         aside: Vec::new(),
         number: 1,
         end: End::default(),
+        cut_is_void: false,
         damage: None,
     };
     examined.finish_cut()?;
@@ -95,36 +98,37 @@ impl Examined {
             Loaded::Damaged => None,
             Loaded::Fields(fields) => fields.number("epoch").zip(fields.number("sequence")),
         };
+        self.cut_is_void = true;
         let Some((epoch, sequence)) = keep else {
             self.damaged(Damage::File { path });
             return Ok(());
         };
         let keep = Position::new(epoch, sequence);
-        let mut holder = None;
+        let (mut holder, mut unreadable) = (None, None);
         let files = list(&*self.options.disk, &self.options.directory)?;
         for (number, path) in &files {
             match segment::open(&*self.options.disk, path, *number)? {
-                segment::Found::Header(_, segment)
-                    if segment.previous.sequence <= keep.sequence =>
-                {
-                    holder = Some(segment);
+                segment::Found::Header(_, found) if found.previous.sequence <= keep.sequence => {
+                    holder = Some(found);
                 }
                 segment::Found::Header(..) => {}
-                segment::Found::Damaged => self.damaged(Damage::LogHeader { path: path.clone() }),
+                segment::Found::Damaged => {
+                    unreadable = Some(Damage::LogHeader { path: path.clone() })
+                }
             }
         }
         let Some(holder) = holder else {
             let first = files.first().map_or(1, |(number, _)| *number);
             let path = segment::path(&self.options.directory, first.saturating_sub(1));
-            self.damaged(Damage::LogSegmentMissing { path });
+            self.damaged(unreadable.unwrap_or(Damage::LogSegmentMissing { path }));
             return Ok(());
         };
         if let Err((offset, sequence)) = cut_segment(&holder, keep)? {
-            self.damaged(Damage::LogEntry {
+            self.damaged(unreadable.unwrap_or(Damage::LogEntry {
                 path: holder.path,
                 offset,
                 sequence,
-            });
+            }));
             return Ok(());
         }
         for (number, path) in files {
@@ -133,9 +137,9 @@ impl Examined {
             }
         }
         if let Some(mark) = &mut self.mark {
-            mark.write(keep)?;
-            mark.sync()?;
+            mark.settle(keep)?;
         }
+        self.cut_is_void = false;
         Ok(forget_cut(&self.options)?)
     }
 
@@ -264,6 +268,10 @@ impl Examined {
     /// Puts the log in order and takes it over. Damage must be on record by now.
     pub(crate) fn finish(self) -> Result<Log, DiskError> {
         let disk = Arc::clone(&self.options.disk);
+        if self.cut_is_void {
+            // A later start must not carry it out on what was appended since.
+            forget_cut(&self.options)?;
+        }
         for path in &self.aside {
             disk.rename(path, &path.with_extension("damaged"))
                 .context("put aside", path)?;
@@ -288,6 +296,10 @@ impl Examined {
         if keep_copy {
             let copy = active.path.with_extension("damaged");
             files::copy(&*disk, &active.file, &copy)?;
+            // The rest goes as in a cut: if this start does not come to its end, or its sync
+            // fails and leaves zeros in memory alone, the next one does it again.
+            files::sync_directory(&*disk, &self.options.directory)?;
+            note_cut(&self.options, last)?;
         }
         files::zero(&*active.file, &active.path, offset, zero_to)?;
         // What was read may be in memory only. If a sync of it failed, and ended the
@@ -298,9 +310,11 @@ impl Examined {
             Some(mark) => mark,
             None => Mark::create(&*disk, &self.options.directory, last)?,
         };
-        mark.write(last)?;
-        mark.sync()?;
+        mark.settle(last)?;
         files::sync_directory(&*disk, &self.options.directory)?;
+        if keep_copy {
+            forget_cut(&self.options)?;
+        }
         let segments = self.kept.into_iter().map(|(_, segment)| segment).collect();
         Ok(Log {
             index: Arc::new(Index::new(segments, last, offset)),

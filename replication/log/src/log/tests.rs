@@ -450,6 +450,28 @@ fn a_cut_that_a_crash_interrupts_is_finished() {
     }
 }
 
+/// The start that met the damage went on without the cut; the next one carried it out on
+/// what had been appended since.
+#[test]
+fn a_cut_that_damage_makes_void_is_never_carried_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = create(directory.path());
+    fill(&mut log, 1, 1, 20);
+    note_cut(&log.options, Position::new(1, 10)).unwrap();
+    let (path, begin) = (log.active.path.clone(), log.active.begin);
+    drop(log);
+    flip(&path, usize::try_from(begin).unwrap() + 3000);
+    let (mut log, damage) = reopen(directory.path());
+    let Some(Damage::LogEntry { sequence, .. }) = damage else {
+        panic!("{damage:?}");
+    };
+    assert_eq!(log.last().sequence.next(), sequence);
+    fill(&mut log, 2, sequence.0, 20);
+    drop(log);
+    let (log, damage) = reopen(directory.path());
+    assert_eq!((log.last(), damage), (Position::new(2, 20), None));
+}
+
 #[test]
 fn spares_that_crashes_left_are_told_apart() {
     for names in [["kept-0", "first-0"], ["first-0", "kept-0"]] {
@@ -466,6 +488,22 @@ fn spares_that_crashes_left_are_told_apart() {
         assert_eq!(damage, None);
         fill(&mut log, 1, 4, 100);
         assert_eq!(sequences(&log), (1..=100).collect::<Vec<_>>());
+    }
+}
+
+/// The slot that the cut did not write said how far the log had been synced before.
+#[test]
+fn a_mark_from_before_a_cut_does_not_come_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = create(directory.path());
+    fill(&mut log, 1, 1, 10);
+    log.cut(Position::new(1, 5), Sequence(0)).unwrap();
+    drop(log);
+    for slot in 0..2 {
+        let damaged = copy(directory.path());
+        flip(&mark::path(damaged.path()), slot * 4096 + 20);
+        let (log, damage) = reopen(damaged.path());
+        assert_eq!((log.last(), damage), (Position::new(1, 5), None));
     }
 }
 
