@@ -12,9 +12,10 @@ use serde_json::Value;
 const MAY_DEPEND: &[(&str, &[&str], &[&str])] = &[
     ("proto", &[], &["prost", "tonic", "tonic-prost"]),
     ("quorum", &[], &[]),
+    ("log", &["quorum"], &["rustix"]),
     (
         "store",
-        &["quorum", "proto"],
+        &["log", "quorum", "proto"],
         &["prost", "rocksdb", "rustix"],
     ),
     (
@@ -34,7 +35,7 @@ const MAY_DEPEND: &[(&str, &[&str], &[&str])] = &[
     ("node", &["core", "quorum", "proto"], &["prost"]),
     (
         "simulation",
-        &["core", "node", "proto", "quorum"],
+        &["core", "log", "node", "proto", "quorum"],
         &["prost"],
     ),
 ];
