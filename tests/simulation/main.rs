@@ -39,7 +39,10 @@ fn a_seed_gives_one_history() {
         let (first, second) = (simulate(seed, true), simulate(seed, true));
         assert_eq!(first.lines, second.lines, "seed {seed}");
         assert_eq!(first.hash, second.hash, "seed {seed}");
-        assert_eq!(simulate(seed, false).simulated_us, first.simulated_us);
+        let (third, fourth) = (simulate(seed, false), simulate(seed, false));
+        assert_eq!(third.hash, fourth.hash, "seed {seed}");
+        assert_eq!(third.simulated_us, first.simulated_us, "seed {seed}");
+        assert_eq!(third.figures.steps, first.figures.steps, "seed {seed}");
     }
 }
 

@@ -39,6 +39,9 @@ impl World {
         let now = now.expect("a master has a process");
         let mut effects = Vec::new();
         let begun = process.node.transfer(name.as_ref(), now, &mut effects);
+        if begun.is_ok() {
+            self.orphan(master);
+        }
         let name = &self.nodes[master].name;
         self.trace
             .line(self.now_us, || format!("{name} is to hand over: {begun:?}"));

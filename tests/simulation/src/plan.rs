@@ -213,8 +213,8 @@ pub struct ClientPlan {
     pub burst_max: u64,
     /// Messages or transactions without a receipt, of one producer.
     pub window: usize,
-    /// Messages while faults come.
-    pub messages_max: usize,
+    /// Messages while faults come, spread over that time.
+    pub messages_max: u64,
     /// Bytes of a message.
     pub message_bytes_max: u64,
     /// Rounds with a transaction, in a million.
@@ -335,10 +335,10 @@ impl Plan {
                 producers: 2,
                 consumers_max: 1,
                 wire: steady((30, 300)),
-                pause_us: (5_000, 25_000),
+                pause_us: (2_000, 16_000),
                 rest_us: (20_000, 100_000),
                 patience_us: (300_000, 400_000),
-                burst_max: 3,
+                burst_max: 1,
                 window: 50,
                 messages_max: 100_000,
                 message_bytes_max: 100,
@@ -458,12 +458,12 @@ fn clients(random: &mut Random) -> ClientPlan {
         producers: random.pick(&[1, 2, 3]),
         consumers_max: random.pick(&[1, 1, 3]),
         wire: delay(random, (30, 500)),
-        pause_us: random.pick(&[(5_000, 40_000), (20_000, 120_000)]),
+        pause_us: random.pick(&[(1_000, 9_000), (5_000, 40_000), (20_000, 120_000)]),
         rest_us: (20_000, 150_000),
         patience_us: (200_000, random.pick(&[400_000, 3_000_000])),
         burst_max: random.pick(&[1, 3, 8]),
         window: random.pick(&[1, 10, 60]),
-        messages_max: random.pick(&[150, 300, 800]),
+        messages_max: random.pick(&[150, 400, 1_500]),
         message_bytes_max: random.pick(&[1, 100, 600]),
         transaction_ppm: random.pick(&[0, 50_000, 300_000]),
         reject_ppm: random.pick(&[0, 0, 30_000, 200_000]),

@@ -25,6 +25,9 @@ use crate::traps::Trap;
 /// Far more than any run needs.
 const HAPPENINGS_MAX: u64 = 5_000_000;
 
+/// When faults begin, and load with them.
+pub const FAULTS_FROM_US: u64 = 1_200_000;
+
 /// What will happen.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "each is explained where it is handled")]
@@ -328,30 +331,34 @@ impl World {
         let plan = format!("{:?}", world.plan);
         world.trace.line(0, || plan);
         for node in 0..world.plan.machines() {
-            let name = NodeId::new(&format!("n{}", node + 1));
-            let store_id = world.name();
-            world.by_name.insert(name.clone(), node);
-            let weight = world.random.pick(&[1, 1, 1, 5]);
-            world.nodes.push(Node {
-                name,
-                weight,
-                place: node < world.plan.replicas,
-                disk: Disk::new(store_id),
-                process: None,
-                powerless: false,
-                slow_disk_until_us: 0,
-                hung_disk_until_us: 0,
-                full_disk_until_us: 0,
-                sync_fails: false,
-                calendar_off_ms: 0,
-            });
-            let at = world.random.between((0, 400_000));
-            world.after(at, Happening::Start { node });
+            world.add_machine(node);
         }
         world.hire_clients();
-        world.after(1_200_000, Happening::Fault);
-        world.after(1_200_000 + world.plan.faults_us, Happening::Heal);
+        world.after(FAULTS_FROM_US, Happening::Fault);
+        world.after(FAULTS_FROM_US + world.plan.faults_us, Happening::Heal);
         world
+    }
+
+    fn add_machine(&mut self, node: usize) {
+        let name = NodeId::new(&format!("n{}", node + 1));
+        let store_id = self.name();
+        self.by_name.insert(name.clone(), node);
+        let weight = self.random.pick(&[1, 1, 1, 5]);
+        self.nodes.push(Node {
+            name,
+            weight,
+            place: node < self.plan.replicas,
+            disk: Disk::new(store_id),
+            process: None,
+            powerless: false,
+            slow_disk_until_us: 0,
+            hung_disk_until_us: 0,
+            full_disk_until_us: 0,
+            sync_fails: false,
+            calendar_off_ms: 0,
+        });
+        let at = self.random.between((0, 400_000));
+        self.after(at, Happening::Start { node });
     }
 
     /// A number that nothing else has.

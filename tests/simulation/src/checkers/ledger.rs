@@ -175,8 +175,8 @@ impl Ledger {
     }
 
     /// Messages that were made.
-    pub fn sent(&self) -> usize {
-        self.sent.len()
+    pub fn sent(&self) -> u64 {
+        u64::try_from(self.sent.len()).expect("lengths fit 64 bits")
     }
 
     /// Durable subscriptions get what is published from now on.
@@ -190,38 +190,37 @@ impl Ledger {
         self.durables_wanted
     }
 
-    /// A producer is about to send these; gives their numbers.
-    pub fn unit(
-        &mut self,
-        producer: usize,
-        place: Place,
-        ends: Ends,
-        is_mortal: bool,
-        count: u64,
-    ) -> std::ops::Range<usize> {
+    /// A producer is about to send so many messages together; gives the unit's number.
+    pub fn unit(&mut self, producer: usize, place: Place, ends: Ends, count: u64) -> usize {
         let unit = self.units.len();
         let first = self.sent.len();
         self.sent.extend((0..count).map(|_| Sent {
             producer,
             place,
             unit,
-            is_mortal,
+            is_mortal: false,
             copies: Default::default(),
             stored: Default::default(),
             gone: Default::default(),
         }));
-        let messages = first..self.sent.len();
         self.units.push(Unit {
-            messages: messages.clone(),
+            messages: first..self.sent.len(),
             ends,
             is_asked: false,
         });
-        messages
+        unit
     }
 
-    /// The number of the unit made last.
-    pub fn last_unit(&self) -> usize {
-        self.units.len() - 1
+    /// The numbers of a unit's messages.
+    pub fn messages(&self, unit: usize) -> std::ops::Range<usize> {
+        self.units[unit].messages.clone()
+    }
+
+    /// A unit's messages may expire.
+    pub fn expires(&mut self, unit: usize) {
+        for message in self.messages(unit) {
+            self.sent[message].is_mortal = true;
+        }
     }
 
     /// A producer asks for the end of a unit: from now on it may be stored.

@@ -12,8 +12,10 @@ use crate::calendar;
 use crate::checkers::ledger::{Ends, Place, Promise};
 use crate::plan::ClientPlan;
 use crate::random::Random;
-use crate::world::{Phase, World};
+use crate::world::{FAULTS_FROM_US, Phase, World};
 
+/// Messages that may be sent before their time.
+const AHEAD_MAX: u64 = 10;
 /// Messages of a transaction.
 const TRANSACTION_MAX: u64 = 4;
 
@@ -106,7 +108,7 @@ impl World {
             unit.end(&mut commands, &mut awaits);
         }
         let may_send = match self.phase {
-            Phase::Faulty => self.checkers.ledger.sent() < self.plan.clients.messages_max,
+            Phase::Faulty => self.may_send(),
             Phase::Healing { .. } => units.is_empty(),
             Phase::Joining { .. } => !self.producer(client).bade_farewell && units.is_empty(),
             Phase::Done => false,
@@ -138,6 +140,13 @@ impl World {
         }
     }
 
+    /// Whether so much was not sent yet by now.
+    fn may_send(&self) -> bool {
+        let passed_us = self.now_us.saturating_sub(FAULTS_FROM_US);
+        let share = self.plan.clients.messages_max * passed_us / self.plan.faults_us;
+        self.checkers.ledger.sent() < share + AHEAD_MAX
+    }
+
     fn next_unit(&mut self, client: usize) -> Option<Unit> {
         let count = self.producer(client).places.len();
         let index = self.random.index(count);
@@ -157,11 +166,12 @@ impl World {
             count = self.random.between((1, TRANSACTION_MAX));
         }
         let mortal = !is_last && self.random.chance(plan.mortal_ppm);
-        let numbers = self
-            .checkers
-            .ledger
-            .unit(client, place, ends, mortal, count);
-        let number = self.checkers.ledger.last_unit();
+        let ledger = &mut self.checkers.ledger;
+        let number = ledger.unit(client, place, ends, count);
+        if mortal {
+            ledger.expires(number);
+        }
+        let numbers = ledger.messages(number);
         let receipt = self.checkers.ledger.promise(Promise::Unit(number));
         let expires_ms = if mortal {
             calendar::unix_ms(self.now_us, 0) + self.random.between((50, 5_000))
