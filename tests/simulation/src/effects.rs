@@ -224,7 +224,7 @@ impl World {
 
     /// The store has the next job's entries.
     pub fn applied(&mut self, node: usize, life: u64) {
-        if self.life(node) != Some(life) {
+        if self.life(node) != Some(life) || self.hangs(node, Happening::Applied { node, life }) {
             return;
         }
         if self.nodes[node].paused() {
