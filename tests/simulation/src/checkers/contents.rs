@@ -111,6 +111,7 @@ impl Ledger {
             );
         }
         if let Place::Queue(_) = sent.place
+            && !sent.is_mortal
             && let [settle] = sent.copies[slot].settles[..]
             && self.settles[settle].is_whole
         {
