@@ -10,10 +10,11 @@ impl Broker {
     /// destination and one read of messages that are only in the store.
     pub fn tick(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
         self.now_ms = now_ms;
-        if now_ms < self.expiry_next_ms {
+        let every_ms = self.limits.expiry_interval_ms;
+        if !is_due(self.expiry_next_ms, every_ms, now_ms) {
             return;
         }
-        self.expiry_next_ms = now_ms.saturating_add(self.limits.expiry_interval_ms);
+        self.expiry_next_ms = now_ms.saturating_add(every_ms);
         let feeds: Vec<Key<Feed>> = self
             .feeds
             .iter()
@@ -30,4 +31,10 @@ impl Broker {
         self.forget_unused();
         self.sweep_on(effects);
     }
+}
+
+/// Whether something is due that comes in intervals. A calendar that was put back since the
+/// last time must not put it off.
+pub(super) fn is_due(next_ms: u64, every_ms: u64, now_ms: u64) -> bool {
+    now_ms >= next_ms || next_ms - now_ms > every_ms
 }

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 
 use crate::broker::Broker;
+use crate::broker::expiry::is_due;
 use crate::client::Source;
 use crate::feed::{Feed, Owner};
 use crate::keyspace::{queue, topic};
@@ -32,10 +33,11 @@ impl Broker {
     /// Looks at each destination, a few times in the time that one may rest.
     pub(super) fn forget_unused(&mut self) {
         let (after_ms, now_ms) = (self.limits.forget_after_ms, self.now_ms);
-        if now_ms < self.forget_next_ms {
+        let every_ms = (after_ms / LOOKS).max(1);
+        if !is_due(self.forget_next_ms, every_ms, now_ms) {
             return;
         }
-        self.forget_next_ms = now_ms.saturating_add((after_ms / LOOKS).max(1));
+        self.forget_next_ms = now_ms.saturating_add(every_ms);
         let committed = self.outbox.committed();
         let mut feeds = Vec::new();
         for key in self.queues_by_name.values() {

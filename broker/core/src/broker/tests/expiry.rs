@@ -78,3 +78,32 @@ fn what_expires_behind_a_gap_goes_when_the_gap_has_closed() {
     harness.run();
     assert_eq!((harness.depth("q"), harness.stored(b'm')), (4, 4));
 }
+
+/// It looked again only when the calendar came to where it had been before.
+#[test]
+fn a_calendar_that_was_put_back_puts_off_nothing() {
+    const HOUR_MS: u64 = 3_600_000;
+    let mut harness = Harness::connected(Limits {
+        forget_after_ms: 600_000,
+        ..Limits::default()
+    });
+    harness.send(A, "unused", "1");
+    harness.subscribe_with(B, 1, "unused", |_| {});
+    harness.run();
+    let delivery = next(&mut harness);
+    harness.accept(&delivery);
+    harness.unsubscribe(B, 1);
+    harness.run();
+    harness.tick(5 * HOUR_MS);
+    harness.send_with(A, mortal("q", "2", HOUR_MS + 1_000), |_| {});
+    harness.run();
+    harness.tick(HOUR_MS);
+    harness.run();
+    assert_eq!(harness.depth("q"), 1);
+    for passed_ms in (1_000..2 * 600_000).step_by(1_000) {
+        harness.tick(HOUR_MS + passed_ms);
+        harness.run();
+    }
+    assert_eq!(harness.stored(b'm'), 0);
+    assert_eq!(harness.broker.destinations(), []);
+}
