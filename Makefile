@@ -79,7 +79,7 @@ model: ## every history of a small cluster: TIMEOUTS=n CRASHES=n PROPOSALS=n BRE
 	cargo test --release --locked --package replicamq-simulation --test model -- --nocapture
 
 .PHONY: mutations
-mutations: ## plant one defect after another in the replicated log: the simulator must find each (DEFECT=name: this one)
+mutations: ## plant one defect after another in a node: the simulator must find each (DEFECT=name: this one)
 	@tests/simulation/mutants $(DEFECT)
 
 .PHONY: test-clients

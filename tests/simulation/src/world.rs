@@ -1,7 +1,7 @@
 //! The world: nodes, what lies between them, and one queue of happenings.
 //!
-//! It runs the real state machines of `replicamq-quorum`: it gives them events,
-//! carries out their effects, and lets the checkers look after every step.
+//! It runs the real `replicamq_node::Node`, as the server does: it gives it events,
+//! carries out its effects, and lets the checkers look after every step.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
