@@ -269,6 +269,8 @@ pub struct World {
     /// When a serving master died or was cut off, and its process, while nobody
     /// else has acknowledged anything.
     pub orphaned: Option<(u64, u64)>,
+    /// When a consumer last learned that a message is done with.
+    pub consumed_us: u64,
     /// So far nobody learned of a death, or forgot a master, but by silence.
     pub silent: bool,
     /// The wiped node, and its master, which dies once that has its checkpoint.
@@ -319,6 +321,7 @@ impl World {
             figures: Figures::default(),
             names: 0,
             orphaned: None,
+            consumed_us: 0,
             silent: plan.silent(),
             trapped: None,
             replaced: false,

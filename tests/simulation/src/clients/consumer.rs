@@ -123,7 +123,11 @@ impl World {
                     }
                 }
                 Effect::Receipt { receipt, .. } => {
-                    self.figures.consumes += self.checkers.ledger.settled(receipt);
+                    let consumed = self.checkers.ledger.settled(receipt);
+                    if consumed > 0 {
+                        self.figures.consumes += consumed;
+                        self.consumed_us = self.now_us;
+                    }
                 }
                 Effect::Refused {
                     refusal: Refusal::ClientIdInUse { .. } | Refusal::DurableInUse { .. },
@@ -151,8 +155,19 @@ impl World {
         if consumer.held.is_empty() {
             return;
         }
-        let held = std::mem::take(&mut consumer.held);
+        let mut held = std::mem::take(&mut consumer.held);
+        let mode = consumer.mode;
         let is_last = self.phase != Phase::Faulty;
+        // Some take longer than others: they are acknowledged out of order.
+        if !is_last && mode == AcknowledgeMode::Individual {
+            let slow_ppm = self.plan.clients.hold_ppm;
+            let random = &mut self.random;
+            let slow: Vec<Delivery> = held.extract_if(.., |_| random.chance(slow_ppm)).collect();
+            self.consumer(client).held = slow;
+            if held.is_empty() {
+                return;
+            }
+        }
         if !is_last && self.random.chance(self.plan.clients.transaction_ppm) {
             self.settle_in_transaction(client, &held);
             return;
@@ -162,7 +177,7 @@ impl World {
             _ => 0,
         };
         let consumer = self.consumer(client);
-        let (mode, feed) = (consumer.mode, consumer.feed);
+        let feed = consumer.feed;
         let is_careful = consumer.is_careful || is_last;
         let groups: Vec<&[Delivery]> = match mode {
             AcknowledgeMode::Cumulative => vec![&held],
