@@ -14,4 +14,5 @@ mod modes;
 mod operator;
 mod power;
 mod replicas;
+mod syncs;
 mod upgrade;

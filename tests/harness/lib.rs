@@ -1,6 +1,7 @@
 //! What the tests that cross crates share.
 
 pub mod cluster;
+pub mod failing_disk;
 pub mod load;
 pub mod process;
 pub mod stomp;
