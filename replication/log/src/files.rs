@@ -12,9 +12,9 @@ use crate::{Disk, DiskError, DiskFile};
 pub const PAGE_BYTES: u64 = 4096;
 
 /// Zeros are written, and files copied, in pieces of this size.
-const CHUNK_BYTES: u64 = 1 << 20;
+const CHUNK_BYTES: usize = 1 << 20;
 
-static ZEROS: [u8; CHUNK_BYTES as usize] = [0; CHUNK_BYTES as usize];
+static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
 
 /// Makes renames, creations and removals in a directory durable.
 pub(crate) fn sync_directory(disk: &dyn Disk, path: &Path) -> Result<(), DiskError> {
@@ -39,9 +39,8 @@ pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>, Disk
 
 /// Pieces of `[from, to)`.
 fn chunks(from: u64, to: u64) -> impl Iterator<Item = (u64, usize)> {
-    let starts = (from..to).step_by(usize::try_from(CHUNK_BYTES).expect("a chunk fits"));
-    starts.map(move |at| {
-        let bytes = (to - at).min(CHUNK_BYTES);
+    (from..to).step_by(CHUNK_BYTES).map(move |at| {
+        let bytes = (to - at).min(CHUNK_BYTES as u64);
         (at, usize::try_from(bytes).expect("a chunk fits"))
     })
 }

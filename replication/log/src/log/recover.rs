@@ -113,7 +113,7 @@ impl Examined {
                 }
                 segment::Found::Header(..) => {}
                 segment::Found::Damaged => {
-                    unreadable = Some(Damage::LogHeader { path: path.clone() })
+                    unreadable = Some(Damage::LogHeader { path: path.clone() });
                 }
             }
         }

@@ -40,7 +40,7 @@ impl Spares {
             .list(&options.directory)
             .context("list", &options.directory)?
         {
-            if !name.ends_with(".spare") {
+            if name.strip_suffix(".spare").is_none() {
                 continue;
             }
             let path = options.directory.join(name);
