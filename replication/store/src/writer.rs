@@ -35,10 +35,20 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn run(mut self, commands: &Receiver<Command>) {
         if let Err(error) = self.serve(commands) {
-            if let FatalError::Log(LogError::Damaged { .. }) = error {
+            if self.loses(&error) {
                 self.directory.notes().record_damage();
             }
             (self.notify)(StoreEvent::Fatal(error));
+        }
+    }
+
+    /// Whether what was told of the log may hold no more. In memory mode a failed sync is
+    /// such an end too: the system may have dropped what was acknowledged before it.
+    fn loses(&self, error: &FatalError) -> bool {
+        match error {
+            FatalError::Log(LogError::Damaged { .. }) => true,
+            FatalError::Disk(disk) => self.sync == SyncMode::Memory && disk.operation == "sync",
+            _ => false,
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc;
 
 use bytes::Bytes;
-use replicamq_log::{Aside, Disk, DiskFile, LogOptions, RealDisk, Retention, Work};
+use replicamq_log::{Aside, Disk, DiskFile, Fill, LogOptions, RealDisk, Retention, Work};
 use replicamq_quorum::EpochHistory;
 
 use super::*;
@@ -89,14 +89,18 @@ impl DiskFile for WornFile {
     }
 }
 
-#[test]
-fn nothing_is_acknowledged_when_a_sync_fails() {
+/// What the writer tells of an entry and a promise on such a disk, and what it notes.
+fn told(sync: SyncMode) -> (Vec<StoreEvent>, Fill) {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options::new(directory.path().join("node"), "broker-1");
+    let options = Options {
+        created_unfilled: false,
+        ..Options::new(directory.path().join("node"), "broker-1")
+    };
     let (opened, _) = Locked::take(&options.directory)
         .unwrap()
         .open(&options)
         .unwrap();
+    let opened = Arc::new(opened);
     let disk = Worn::default();
     let log_options = LogOptions {
         disk: Arc::new(disk.clone()),
@@ -112,8 +116,8 @@ fn nothing_is_acknowledged_when_a_sync_fails() {
     let (sender, events) = mpsc::channel();
     let writer = Writer {
         log,
-        sync: SyncMode::Disk,
-        directory: Arc::new(opened),
+        sync,
+        directory: Arc::clone(&opened),
         progress: Arc::new(Progress {
             submitted: AtomicU64::new(0),
             flushed: AtomicU64::new(0),
@@ -130,9 +134,32 @@ fn nothing_is_acknowledged_when_a_sync_fails() {
     commands.send(Command::StorePromise(Epoch(2))).unwrap();
     drop(commands);
     writer.run(&queue);
-    let StoreEvent::Fatal(FatalError::Disk(error)) = events.recv().unwrap() else {
-        panic!("a failed sync stops the node");
+    (events.iter().collect(), opened.notes().fill())
+}
+
+#[test]
+fn nothing_is_acknowledged_when_a_sync_fails() {
+    let (events, fill) = told(SyncMode::Disk);
+    let [StoreEvent::Fatal(FatalError::Disk(error))] = &events[..] else {
+        panic!("a failed sync stops the node: {events:?}");
     };
     assert_eq!(error.operation, "sync");
-    assert!(events.recv().is_err(), "nothing comes after it");
+    assert_eq!(fill, Fill::Filled, "nothing was promised of it");
+}
+
+/// It was acknowledged from memory, and the system may have dropped it with the failed sync:
+/// the node came back with a shorter log, and could elect a master without the entry.
+#[test]
+fn a_failed_sync_of_what_was_acknowledged_from_memory_is_damage() {
+    let (events, fill) = told(SyncMode::Memory);
+    let [
+        StoreEvent::Logged { appended, durable },
+        StoreEvent::Fatal(_),
+    ] = &events[..]
+    else {
+        panic!("a failed sync stops the node: {events:?}");
+    };
+    assert_eq!(*appended, Position::new(1, 1));
+    assert_eq!(*durable, Position::default());
+    assert_eq!(fill, Fill::Unfilled);
 }
