@@ -14,7 +14,7 @@ use crate::checkers::ledger::Feed;
 use crate::clients::consumer::Consumer;
 use crate::clients::producer::Producer;
 use crate::node::Node;
-use crate::world::{Happening, World};
+use crate::world::World;
 
 /// A connection from its first packet until both ends know that it is over.
 #[derive(Debug)]
@@ -54,6 +54,47 @@ enum Work {
     Consume(Consumer),
 }
 
+/// What happens to clients and connections.
+#[derive(Debug)]
+pub enum Happening {
+    /// A client looks around.
+    Wakes {
+        /// Which.
+        client: usize,
+        /// Its alarm at that time.
+        alarm: u64,
+    },
+    /// A packet reaches the server.
+    Asked {
+        /// On this connection.
+        connection: ConnectionId,
+        /// What is in it.
+        commands: Vec<Command>,
+    },
+    /// A packet reaches the client.
+    Told {
+        /// On this connection.
+        connection: ConnectionId,
+        /// What is in it.
+        effects: Vec<Effect>,
+    },
+    /// The client's end learns that it is over.
+    Breaks {
+        /// Which.
+        connection: ConnectionId,
+    },
+    /// The server's end learns that it is over.
+    Closes {
+        /// Which.
+        connection: ConnectionId,
+    },
+    /// A node is reached again.
+    CutEnds {
+        /// Which.
+        node: usize,
+    },
+}
+
 /// All clients and connections.
 #[derive(Debug, Default)]
 pub struct Clients {
@@ -66,6 +107,24 @@ pub struct Clients {
 }
 
 impl World {
+    /// Something happens to a client.
+    pub fn client_happens(&mut self, happening: Happening) {
+        match happening {
+            Happening::Wakes { client, alarm } => self.client_wakes(client, alarm),
+            Happening::Asked {
+                connection,
+                commands,
+            } => self.asked(connection, commands),
+            Happening::Told {
+                connection,
+                effects,
+            } => self.told(connection, effects),
+            Happening::Breaks { connection } => self.link_breaks(connection),
+            Happening::Closes { connection } => self.link_closes(connection),
+            Happening::CutEnds { node } => self.client_cut_ends(node),
+        }
+    }
+
     /// The clients of this plan, none of them connected.
     pub fn hire_clients(&mut self) {
         self.clients.cut = vec![0; self.nodes.len()];
@@ -91,18 +150,18 @@ impl World {
             patience_us,
         });
         let at = self.random.between((1_000_000, 1_100_000));
-        self.after(at, Happening::ClientWakes { client, alarm: 0 });
+        self.after(at, Happening::Wakes { client, alarm: 0 });
     }
 
     fn set_alarm(&mut self, client: usize, us: u64) {
         let one = &mut self.clients.list[client];
         one.alarm += 1;
         let alarm = one.alarm;
-        self.after(us, Happening::ClientWakes { client, alarm });
+        self.after(us, Happening::Wakes { client, alarm });
     }
 
     /// A client looks for a node, or goes on with its work.
-    pub fn client_wakes(&mut self, client: usize, alarm: u64) {
+    fn client_wakes(&mut self, client: usize, alarm: u64) {
         if self.clients.list[client].alarm != alarm {
             return;
         }
@@ -196,7 +255,7 @@ impl World {
     }
 
     /// Commands reach the server's socket.
-    pub fn asked(&mut self, connection: ConnectionId, commands: Vec<Command>) {
+    fn asked(&mut self, connection: ConnectionId, commands: Vec<Command>) {
         let Some(link) = self.clients.links.get_mut(&connection) else {
             return;
         };
@@ -241,7 +300,7 @@ impl World {
     }
 
     /// Answers and deliveries reach a client.
-    pub fn told(&mut self, connection: ConnectionId, effects: Vec<Effect>) {
+    fn told(&mut self, connection: ConnectionId, effects: Vec<Effect>) {
         let Some(link) = self.clients.links.get(&connection) else {
             return;
         };
@@ -276,11 +335,11 @@ impl World {
         } else if self.random.chance(500_000) {
             at = at.max(link.here_us);
         }
-        self.at(at, Happening::LinkBreaks { connection });
+        self.at(at, Happening::Breaks { connection });
     }
 
     /// The client's end learns that its connection is gone.
-    pub fn link_breaks(&mut self, connection: ConnectionId) {
+    fn link_breaks(&mut self, connection: ConnectionId) {
         let Some(link) = self.clients.links.get_mut(&connection) else {
             return;
         };
@@ -317,11 +376,11 @@ impl World {
         } else {
             at
         };
-        self.at(at, Happening::LinkCloses { connection });
+        self.at(at, Happening::Closes { connection });
     }
 
     /// The server's end learns that the client is gone.
-    pub fn link_closes(&mut self, connection: ConnectionId) {
+    fn link_closes(&mut self, connection: ConnectionId) {
         let Some(link) = self.clients.links.get_mut(&connection) else {
             return;
         };
@@ -340,7 +399,7 @@ impl World {
     /// No client reaches a node any more, nor is reached.
     pub fn cut_clients(&mut self, node: usize, lasts: u64) {
         self.clients.cut[node] += 1;
-        self.after(lasts, Happening::ClientCutEnds { node });
+        self.after(lasts, Happening::CutEnds { node });
         let links = self.clients.links.iter_mut();
         let cut: Vec<ConnectionId> = links
             .filter(|(_, link)| link.node == node && !link.dead)
@@ -351,14 +410,14 @@ impl World {
             .collect();
         for connection in cut {
             let at = self.random.between((200_000, 3_000_000));
-            self.after(at, Happening::LinkCloses { connection });
+            self.after(at, Happening::Closes { connection });
             let at = self.random.between((20_000, 400_000));
-            self.after(at, Happening::LinkBreaks { connection });
+            self.after(at, Happening::Breaks { connection });
         }
     }
 
     /// Clients reach a node again.
-    pub fn client_cut_ends(&mut self, node: usize) {
+    fn client_cut_ends(&mut self, node: usize) {
         self.clients.cut[node] = self.clients.cut[node].saturating_sub(1);
     }
 

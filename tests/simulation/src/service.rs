@@ -3,8 +3,9 @@
 use replicamq_core::{Command, ConnectionId, Effect as ClientEffect, LoadRequest};
 use replicamq_node::{Effect, Event};
 
+use crate::clients::Happening;
 use crate::node::ApplyJob;
-use crate::world::{Happening, World};
+use crate::world::World;
 
 /// Between a delivery that needs no acknowledgement and the report that the socket has it.
 const WRITTEN_US: u64 = 20;

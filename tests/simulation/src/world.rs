@@ -6,13 +6,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
-use replicamq_core::{Command, ConnectionId, Effect as ClientEffect};
 use replicamq_node::{Config, Effect, Now};
 use replicamq_quorum::{Event, Message, NodeId};
 
 use crate::calendar;
 use crate::checkers::Checkers;
-use crate::clients::Clients;
+use crate::clients::{self, Clients};
 use crate::disk::Disk;
 use crate::keeper::{Claim, KeeperClient, KeeperService};
 use crate::network::{End, Network, StreamId};
@@ -127,27 +126,7 @@ pub enum Happening {
         node: usize,
         life: u64,
     },
-    ClientWakes {
-        client: usize,
-        alarm: u64,
-    },
-    Asked {
-        connection: ConnectionId,
-        commands: Vec<Command>,
-    },
-    Told {
-        connection: ConnectionId,
-        effects: Vec<ClientEffect>,
-    },
-    LinkBreaks {
-        connection: ConnectionId,
-    },
-    LinkCloses {
-        connection: ConnectionId,
-    },
-    ClientCutEnds {
-        node: usize,
-    },
+    Client(clients::Happening),
     Claim(Claim),
     ClaimAnswered {
         claim: Claim,
@@ -168,6 +147,12 @@ pub enum Happening {
     },
     Heal,
     Look,
+}
+
+impl From<clients::Happening> for Happening {
+    fn from(happening: clients::Happening) -> Self {
+        Self::Client(happening)
+    }
 }
 
 struct Scheduled {
@@ -371,7 +356,8 @@ impl World {
     }
 
     /// Schedules.
-    pub fn at(&mut self, at_us: u64, happening: Happening) {
+    pub fn at(&mut self, at_us: u64, happening: impl Into<Happening>) {
+        let happening = happening.into();
         let order = self.order;
         self.order += 1;
         self.queue.push(Reverse(Scheduled {
@@ -382,7 +368,7 @@ impl World {
     }
 
     /// Schedules, from now.
-    pub fn after(&mut self, us: u64, happening: Happening) {
+    pub fn after(&mut self, us: u64, happening: impl Into<Happening>) {
         self.at(self.now_us + us, happening);
     }
 
@@ -457,18 +443,7 @@ impl World {
             Happening::ClaimAnswered { claim, won } => self.claim_answered(claim, won),
             Happening::ClaimReread(claim) => self.claim_reread(claim),
             Happening::Seal { node, life } => self.seal(node, life),
-            Happening::ClientWakes { client, alarm } => self.client_wakes(client, alarm),
-            Happening::Asked {
-                connection,
-                commands,
-            } => self.asked(connection, commands),
-            Happening::Told {
-                connection,
-                effects,
-            } => self.told(connection, effects),
-            Happening::LinkBreaks { connection } => self.link_breaks(connection),
-            Happening::LinkCloses { connection } => self.link_closes(connection),
-            Happening::ClientCutEnds { node } => self.client_cut_ends(node),
+            Happening::Client(happening) => self.client_happens(happening),
             Happening::Fault => self.fault_round(),
             Happening::Trap(trap) => self.trap(trap),
             Happening::Replace { node } => self.replace(node),
