@@ -1,16 +1,21 @@
 //! A node's disk: the log, the promise and the store, and what a crash leaves of them.
 //!
-//! Log operations run in the order in which they were given, in groups: one
-//! write, one sync. A killed process leaves all that was written; a power loss
-//! leaves what was synced and any prefix of the rest.
+//! The log is the shipped one on a simulated platter ([`crate::ground`]): a killed process
+//! leaves all that was written, a power loss what was synced and any part of the rest, and the
+//! shipped recovery makes of it what it can. What it makes is held against what was given.
 
 use std::collections::VecDeque;
 
+use replicamq_log::{Fill, Floor};
 use replicamq_quorum::{Entry, Epoch, Event, Position, Recovered, Sequence};
 
+use crate::ground::{Ground, Trouble};
 use crate::log::Log;
 use crate::random::Random;
 use crate::store::{Pairs, Store, StoreState};
+
+/// Changes to the disk that a process makes before it is killed, of those it was told.
+const GASPS_MAX: u64 = 24;
 
 /// What the one writer does.
 #[derive(Debug, Clone)]
@@ -59,19 +64,25 @@ pub enum Filled {
     No,
 }
 
-/// One node's disk.
-#[derive(Debug, Default)]
+/// One node's disk: the log and the notes that ship, on a simulated platter, and beside them
+/// what they were given and must hold.
+#[derive(Debug)]
 pub struct Disk {
+    ground: Ground,
     /// What the operating system has.
     pub written: Image,
     /// What is on the platter.
     pub durable: Image,
     /// Written, not synced.
     unsynced: Vec<LogOperation>,
+    /// Where a cut that is under way ends.
+    cutting: Option<Position>,
+    /// What was only written may be gone: a sync failed.
+    doubtful: bool,
     /// The key-value store that the log builds.
     pub store: Store,
     /// Whether the store may be built upon.
-    pub filled: Filled,
+    filled: Filled,
     /// The store's own name: a wiped one gets a new name.
     pub store_id: u64,
     /// It was wiped or damaged, and is not whole again: known to the simulator alone.
@@ -80,47 +91,104 @@ pub struct Disk {
     pub fillings: u64,
 }
 
+/// How a process ended.
+#[derive(Debug, Clone, Copy)]
+pub struct End {
+    /// The power went too.
+    pub power: bool,
+    /// It carries out what it can of what it was told before.
+    pub gasps: bool,
+    /// A log that does not wait for the disk loses what it had, and says so.
+    pub may_damage: bool,
+}
+
 impl Disk {
-    /// Empty.
+    /// Empty. Two of the same name and seed fare the same.
     #[must_use]
-    pub fn new(store_id: u64) -> Self {
+    pub fn new(store_id: u64, seed: u64, retention_bytes: u64) -> Self {
         Self {
+            ground: Ground::new(seed, retention_bytes),
+            written: Image::default(),
+            durable: Image::default(),
+            unsynced: Vec::new(),
+            cutting: None,
+            doubtful: false,
+            store: Store::default(),
+            filled: Filled::Yes,
             store_id,
-            ..Self::default()
+            lost: false,
+            fillings: 0,
         }
     }
 
-    /// The group is written; it is not synced.
-    pub fn write(&mut self, group: &[LogOperation]) {
+    /// Whether the store may be built upon.
+    pub fn filled(&self) -> Filled {
+        self.filled
+    }
+
+    /// Notes that, durably.
+    pub fn set_filled(&mut self, filled: Filled) -> Result<(), Trouble> {
+        if filled != self.filled {
+            self.ground.set_fill(filled.into())?;
+            self.filled = filled;
+        }
+        Ok(())
+    }
+
+    /// So much space is left; `None`: enough.
+    pub fn set_free_space(&self, bytes: Option<u64>) {
+        self.ground.platter.set_free_space(bytes);
+    }
+
+    /// The next sync fails.
+    pub fn fail_sync(&self) {
+        self.ground.platter.fail_sync_after(0);
+    }
+
+    /// The group is written; it is not synced. A cut and a promise are both at once.
+    pub fn write(&mut self, group: &[LogOperation]) -> Result<(), Trouble> {
         for operation in group {
-            self.written.run(operation.clone());
+            if let LogOperation::Append(entries) = operation {
+                self.written.run(operation.clone());
+                let done = self.ground.write(entries);
+                self.note(done)?;
+            }
             self.unsynced.push(operation.clone());
         }
+        Ok(())
     }
 
     /// Everything written is synced; what the writer reports.
-    pub fn sync(&mut self, logged_after_cut: bool, reports: &mut Vec<Event>) {
-        let group = std::mem::take(&mut self.unsynced);
+    pub fn sync(
+        &mut self,
+        logged_after_cut: bool,
+        reports: &mut Vec<Event>,
+    ) -> Result<(), Trouble> {
+        let done = self.ground.sync();
+        self.note(done)?;
         let mut appended = false;
-        for operation in group {
-            self.durable.run(operation.clone());
-            let last = self.durable.log.last();
-            let logged = Event::Logged {
-                appended: last,
-                durable: last,
+        for operation in std::mem::take(&mut self.unsynced) {
+            let done = match &operation {
+                LogOperation::Append(_) => Ok(()),
+                LogOperation::Truncate(keep) => {
+                    self.cutting = Some(*keep);
+                    self.ground.cut(*keep, self.store.applied())
+                }
+                LogOperation::Promise(epoch) => self.ground.promise(*epoch),
             };
+            self.note(done)?;
+            self.cutting = None;
+            if !matches!(operation, LogOperation::Append(_)) {
+                self.written.run(operation.clone());
+            }
+            self.durable.run(operation.clone());
             match operation {
                 LogOperation::Append(_) => appended = true,
                 LogOperation::Truncate(keep) => {
                     reports.push(Event::Truncated { keep });
                     appended = logged_after_cut;
                 }
-                LogOperation::Promise(epoch) => {
-                    if std::mem::take(&mut appended) {
-                        reports.push(logged);
-                    }
-                    reports.push(Event::PromiseStored { epoch });
-                }
+                LogOperation::Promise(epoch) => reports.push(Event::PromiseStored { epoch }),
             }
         }
         if appended {
@@ -130,107 +198,194 @@ impl Disk {
                 durable: last,
             });
         }
+        let done = self.ground.mark();
+        self.note(done)
     }
 
-    /// The process died. `queued` was on its way to the writer.
-    pub fn killed(&mut self, random: &mut Random, queued: VecDeque<LogOperation>) {
-        self.write_some(random, queued.into());
-        self.unsynced.clear();
-        self.durable = self.written.clone();
-        self.store.crash();
+    fn note(&mut self, done: Result<(), Trouble>) -> Result<(), Trouble> {
+        self.doubtful |= done.is_err();
+        done
     }
 
-    /// The power failed. What was queued never reached the disk.
-    pub fn lost_power(&mut self, random: &mut Random) {
-        let unsynced = std::mem::take(&mut self.unsynced);
-        let promised = self.written.promised;
-        let before = std::mem::replace(&mut self.written, self.durable.clone());
-        self.write_some(random, unsynced);
-        self.unsynced.clear();
-        self.begin_behind_the_store(&before.log);
-        // The promise lies in a file of its own: it may survive what stood before it.
-        if random.chance(300_000) {
-            self.written.promised = promised;
+    /// As for a replica, or to replay: what the log itself reads.
+    pub fn read(&self, after: Sequence, bytes_max: usize) -> Result<Vec<Entry>, Trouble> {
+        let entries = self.ground.read(after, bytes_max)?;
+        let same = entries
+            .iter()
+            .all(|entry| self.written.log.get(entry.position.sequence) == Some(entry));
+        if same {
+            Ok(entries)
+        } else {
+            let text = format!("what is read after {after} is not what was given");
+            Err(Trouble::Broken(text))
         }
-        self.durable = self.written.clone();
-        self.store.crash();
     }
 
-    /// Where a log need not be synced, the store may have been flushed beyond what is left of
-    /// it: the next start puts such a log aside and begins one after what the store holds.
-    fn begin_behind_the_store(&mut self, before: &Log) {
-        let applied = self.store.flushed();
-        if applied <= self.written.log.last().sequence {
-            return;
-        }
-        let last = before
-            .position(applied)
-            .expect("what is applied was written");
-        let mut history = before.history().clone();
-        history.truncate(applied);
-        self.written.log = Log::after_checkpoint(last, history);
+    /// The store has flushed: the log behind may go. Its first sequence.
+    pub fn flush(&mut self) -> Result<Sequence, Trouble> {
+        self.store.flush();
+        let done = self.ground.keep_up(self.store.flushed());
+        self.doubtful |= done.is_err();
+        let first = done?;
+        self.written.log.trim(first);
+        self.durable.log.trim(first);
+        Ok(first)
     }
 
-    /// Any prefix, down to single entries.
-    fn write_some(&mut self, random: &mut Random, operations: Vec<LogOperation>) {
-        if operations.is_empty() {
-            return;
-        }
-        let whole = random.index(operations.len() + 1);
-        for (index, operation) in operations.into_iter().enumerate() {
-            if index < whole {
-                self.written.run(operation);
-                continue;
+    /// The process died; `queued` was on its way to the writer. What is left of log and notes
+    /// is what the shipped recovery makes of it: nobody else looks before the next start.
+    pub fn end(
+        &mut self,
+        random: &mut Random,
+        end: End,
+        queued: VecDeque<LogOperation>,
+    ) -> Result<(), Trouble> {
+        if end.gasps {
+            self.ground.platter.die_after(random.below(GASPS_MAX));
+            match self.gasp(queued) {
+                Err(Trouble::Broken(text)) => return Err(Trouble::Broken(text)),
+                Ok(()) | Err(Trouble::Dies(_)) => {}
             }
-            if let LogOperation::Append(mut entries) = operation {
-                entries.truncate(random.index(entries.len() + 1));
-                self.written.run(LogOperation::Append(entries));
-            }
-            return;
+        }
+        self.ground.platter.set_free_space(None);
+        let floor = self.floor();
+        self.ground.crash(end.power);
+        self.doubtful |= end.power;
+        self.unsynced.clear();
+        self.store.crash();
+        self.recover(random, end, floor, false)?;
+        Ok(())
+    }
+
+    /// Up to where the process is killed.
+    fn gasp(&mut self, queued: VecDeque<LogOperation>) -> Result<(), Trouble> {
+        let mut unheard = Vec::new();
+        self.sync(true, &mut unheard)?;
+        for operation in queued {
+            self.write(&[operation])?;
+            self.sync(true, &mut unheard)?;
+        }
+        Ok(())
+    }
+
+    /// What the store holds after a crash.
+    fn floor(&self) -> Floor {
+        let flushed = self.store.flushed();
+        let mut history = self.written.log.history().clone();
+        history.truncate(flushed);
+        let applied = self.written.log.position(flushed);
+        Floor {
+            applied: applied.unwrap_or_default(),
+            history,
         }
     }
 
-    /// Emptied. Its new name tells it from the old one.
-    pub fn wipe(&mut self, store_id: u64) {
-        *self = Self {
-            store_id,
-            lost: true,
-            fillings: self.fillings + 1,
-            ..Self::default()
+    /// Holds what a start finds against what must be there. Whether there was damage.
+    fn recover(
+        &mut self,
+        random: &mut Random,
+        end: End,
+        floor: Floor,
+        rotten: bool,
+    ) -> Result<bool, Trouble> {
+        let broken = |text: String| Err(Trouble::Broken(text));
+        let found = self.ground.recover(&floor, end.power, random)?;
+        let damaged = found.damage.is_some() || (rotten && found.fill == Fill::Unfilled);
+        if let Some(damage) = &found.damage
+            && !rotten
+            && !end.may_damage
+        {
+            return broken(format!("damage out of nothing: {damage}"));
+        }
+        for entry in &found.entries {
+            let given = |image: &Image| image.log.get(entry.position.sequence) == Some(entry);
+            if !given(&self.written) && !given(&self.durable) {
+                return broken(format!("{} was not given", entry.position));
+            }
+        }
+        let least = if self.doubtful {
+            self.durable.log.last()
+        } else {
+            self.written.log.last()
         };
+        let cut = self.cutting.take() == Some(found.last);
+        if found.last.sequence < least.sequence && !cut && !damaged {
+            return broken(format!("the log ends at {}, not at {least}", found.last));
+        }
+        if found.promised < self.durable.promised {
+            let promised = self.durable.promised;
+            return broken(format!("{} is promised after {promised}", found.promised));
+        }
+        if found.fill != self.filled.into() && !damaged {
+            return broken(format!("the store is {:?}", found.fill));
+        }
+        let log = Log::found(found.entries, found.history, found.last);
+        let promised = found.promised;
+        self.written = Image { log, promised };
+        self.durable = self.written.clone();
+        self.doubtful = false;
+        if damaged {
+            self.damage();
+        }
+        Ok(damaged)
     }
 
-    /// Found to be damaged: what is there is not to be built upon.
-    pub fn damage(&mut self) {
+    /// The store beside the log is found to be damaged.
+    pub fn damage_store(&mut self) -> Result<(), Trouble> {
+        self.set_filled(Filled::No)?;
+        self.damage();
+        Ok(())
+    }
+
+    fn damage(&mut self) {
         self.filled = Filled::No;
         self.lost = true;
         self.fillings += 1;
     }
 
+    /// Something rots while no process lives. What, and whether the next one will know.
+    pub fn rot(&mut self, random: &mut Random) -> Result<(String, bool), Trouble> {
+        let floor = self.floor();
+        let what = self.ground.rot(random);
+        let end = End {
+            power: false,
+            gasps: false,
+            may_damage: true,
+        };
+        let found = self.recover(random, end, floor, true)?;
+        Ok((what, found))
+    }
+
+    /// Emptied. Its new name tells it from the old one.
+    pub fn wipe(&mut self, store_id: u64, seed: u64) {
+        let fillings = self.fillings + 1;
+        *self = Self::new(store_id, seed, self.ground.retention_bytes());
+        self.lost = true;
+        self.fillings = fillings;
+    }
+
     /// A checkpoint takes the place of the store and the log. The promise stays.
     /// A store that was whole, and ends no later than the checkpoint, stays
     /// whole: whatever it had acknowledged is in there or was never committed.
-    pub fn install(&mut self, checkpoint: &Checkpoint) {
+    pub fn install(&mut self, checkpoint: &Checkpoint) -> Result<(), Trouble> {
         assert!(
             self.written.promised == self.durable.promised,
             "a checkpoint comes after the promise is synced"
         );
         let covered = checkpoint.last >= self.durable.log.last();
-        let log = Log::after_checkpoint(checkpoint.last, checkpoint.history.clone());
+        if self.filled != Filled::Yes || !covered {
+            self.filled = Filled::Filling;
+        }
+        let (last, history) = (checkpoint.last, checkpoint.history.clone());
+        self.ground
+            .install(last, history.clone(), self.filled.into())?;
+        let log = Log::after_checkpoint(last, history);
         self.unsynced.clear();
         self.written.log = log.clone();
         self.durable.log = log;
         self.store = Store::from_checkpoint(checkpoint.state, checkpoint.pairs.clone());
-        if self.filled != Filled::Yes || !covered {
-            self.filled = Filled::Filling;
-        }
         self.fillings += 1;
-    }
-
-    /// Drops the log before `first`.
-    pub fn trim(&mut self, first: Sequence) {
-        self.written.log.trim(first);
-        self.durable.log.trim(first);
+        Ok(())
     }
 
     /// What a process finds.
@@ -243,6 +398,16 @@ impl Disk {
             log_first: self.durable.log.first(),
             unfilled: self.filled == Filled::No,
             filling: self.filled == Filled::Filling,
+        }
+    }
+}
+
+impl From<Filled> for Fill {
+    fn from(filled: Filled) -> Self {
+        match filled {
+            Filled::Yes => Self::Filled,
+            Filled::Filling => Self::Filling,
+            Filled::No => Self::Unfilled,
         }
     }
 }

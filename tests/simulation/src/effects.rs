@@ -1,8 +1,9 @@
 //! Carrying out what a state machine wants done.
 
-use replicamq_quorum::{Effect, Event, Message, NodeId, Role, Sequence};
+use replicamq_quorum::{Effect, Event, Message, NodeId, Role};
 
-use crate::disk::{Checkpoint, LogOperation};
+use crate::disk::{Checkpoint, End, LogOperation};
+use crate::ground::Trouble;
 use crate::node::ApplyJob;
 use crate::world::{Happening, World};
 
@@ -53,7 +54,10 @@ impl World {
                 after,
                 bytes_max,
             } => {
-                let entries = self.nodes[node].disk.written.log.read(after, bytes_max);
+                let read = self.nodes[node].disk.read(after, bytes_max);
+                let Some(entries) = self.done(node, read) else {
+                    return;
+                };
                 let event = Event::LogRead { to, after, entries };
                 let at = self.plan.write.draw(&mut self.random) + 20;
                 self.after(at, Happening::Report { node, life, event });
@@ -118,7 +122,7 @@ impl World {
         self.write_group(node);
     }
 
-    /// Whatever waits goes into one group.
+    /// Entries that wait go into one group; a cut and a promise come by themselves.
     fn write_group(&mut self, node: usize) {
         let process = self.nodes[node].process_mut();
         let life = process.life;
@@ -127,7 +131,9 @@ impl World {
             return;
         }
         writer.busy = true;
-        writer.group = writer.queue.drain(..).collect();
+        let is_append = |operation: &LogOperation| matches!(operation, LogOperation::Append(_));
+        let appends = writer.queue.iter().take_while(|one| is_append(one)).count();
+        writer.group = writer.queue.drain(..appends.max(1)).collect();
         let at = self.plan.write.draw(&mut self.random);
         let at = self.disk_delay(node, at);
         self.after(at, Happening::Written { node, life });
@@ -149,13 +155,17 @@ impl World {
         if self.life(node) != Some(life) || self.hangs(node, Happening::Written { node, life }) {
             return;
         }
-        if self.nodes[node].full_disk_until_us > self.now_us {
-            self.fatal(node, "a write fails: no space is left");
+        let machine = &mut self.nodes[node];
+        if machine.full_disk_until_us > self.now_us {
+            machine.disk.set_free_space(Some(0));
+        }
+        let group = std::mem::take(&mut machine.process_mut().writer.group);
+        let written = machine.disk.write(&group);
+        machine.disk.set_free_space(None);
+        if self.done(node, written).is_none() {
             return;
         }
         let machine = &mut self.nodes[node];
-        let group = std::mem::take(&mut machine.process_mut().writer.group);
-        machine.disk.write(&group);
         let cut = group
             .iter()
             .any(|operation| matches!(operation, LogOperation::Truncate(_)));
@@ -177,13 +187,27 @@ impl World {
             return;
         }
         let mut reports = Vec::new();
+        let bearable = !self.plan.in_memory || self.bears_loss_of(node);
         let machine = &mut self.nodes[node];
-        if std::mem::take(&mut machine.sync_fails) {
-            self.fatal(node, "a sync fails");
+        let fails = std::mem::take(&mut machine.sync_fails) && bearable;
+        if fails {
+            machine.disk.fail_sync();
+        }
+        if machine.full_disk_until_us > self.now_us {
+            machine.disk.set_free_space(Some(0));
+        }
+        let logged_after_cut = self.plan.logged_after_cut;
+        let synced = machine.disk.sync(logged_after_cut, &mut reports);
+        machine.disk.set_free_space(None);
+        if self.done(node, synced).is_none() {
+            if fails && self.plan.in_memory {
+                // As the writer notes it on its way out.
+                let noted = self.nodes[node].disk.damage_store();
+                self.done(node, noted);
+            }
             return;
         }
-        machine.disk.sync(self.plan.logged_after_cut, &mut reports);
-        machine.process_mut().writer.busy = false;
+        self.nodes[node].process_mut().writer.busy = false;
         self.write_group(node);
         for event in reports {
             if self.life(node) != Some(life) {
@@ -198,6 +222,16 @@ impl World {
         self.apply_next(node);
     }
 
+    /// What came of something done with a disk, if the process may go on.
+    pub(crate) fn done<T>(&mut self, node: usize, done: Result<T, Trouble>) -> Option<T> {
+        match done {
+            Ok(done) => return Some(done),
+            Err(Trouble::Dies(what)) => self.fatal(node, &what),
+            Err(Trouble::Broken(what)) => self.checkers.fail("disk", &what),
+        }
+        None
+    }
+
     /// The disk cannot be trusted any more: the process stops, and is started again. What was
     /// not synced may be there or not.
     fn fatal(&mut self, node: usize, what: &str) {
@@ -206,7 +240,12 @@ impl World {
         self.orphan(node);
         self.silent = false;
         let unsynced_is_lost = !self.plan.in_memory && self.random.chance(500_000);
-        self.end_process_with(node, false, unsynced_is_lost);
+        let end = End {
+            power: unsynced_is_lost,
+            gasps: false,
+            may_damage: false,
+        };
+        self.end_process_with(node, false, end);
         let at = self.random.between((20_000, 3_000_000));
         self.after(at, Happening::Start { node });
     }
@@ -255,7 +294,11 @@ impl World {
             }
             ApplyJob::Replay(to) => {
                 let after = machine.disk.store.applied();
-                let mut entries = machine.disk.written.log.read(after, usize::MAX);
+                let read = machine.disk.read(after, usize::MAX);
+                let Some(mut entries) = self.done(node, read) else {
+                    return;
+                };
+                let machine = &self.nodes[node];
                 entries.retain(|entry| entry.position.sequence <= to);
                 if entries
                     .last()
@@ -282,15 +325,16 @@ impl World {
         let at = self.random.between(self.plan.flush_every_us);
         self.after(at, Happening::Flush { node, life });
         let machine = &mut self.nodes[node];
-        if machine.paused() {
+        if machine.paused() || machine.hung_disk_until_us > self.now_us {
             return;
         }
-        machine.disk.store.flush();
-        let flushed = machine.disk.store.flushed();
-        let first = Sequence(flushed.0.saturating_sub(self.plan.retention) + 1);
-        if first > machine.disk.durable.log.first() {
-            machine.disk.trim(first);
-            machine.process_mut().given.trim(first);
+        let before = machine.disk.durable.log.first();
+        let flushed = machine.disk.flush();
+        let Some(first) = self.done(node, flushed) else {
+            return;
+        };
+        if first > before {
+            self.nodes[node].process_mut().given.trim(first);
             self.deliver(node, Event::LogTrimmed { first });
         }
     }
@@ -380,7 +424,10 @@ impl World {
         self.end_process(node, false);
         let machine = &mut self.nodes[node];
 
-        machine.disk.install(checkpoint);
+        let installed = machine.disk.install(checkpoint);
+        if self.done(node, installed).is_none() {
+            return;
+        }
         self.checkers.installed(node, &self.nodes[node]);
         self.spring(node, from);
         let at = self.random.between((1_000, 200_000));

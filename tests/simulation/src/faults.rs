@@ -1,9 +1,9 @@
 //! Doing harm, within what the promises allow.
 
 use replicamq_node::Effect as NodeEffect;
-use replicamq_quorum::{Effect, Message, Role, majority};
+use replicamq_quorum::{Effect, Message, Role};
 
-use crate::disk::Filled;
+use crate::disk::{End, Filled};
 use crate::plan::{FAULTS, Fault};
 use crate::world::{Happening, Phase, World};
 
@@ -304,12 +304,19 @@ impl World {
 
     /// A process ends: what is in memory is gone.
     pub fn end_process(&mut self, node: usize, power: bool) {
-        self.end_process_with(node, power, power);
+        let machine = &self.nodes[node];
+        let works = !machine.paused() && machine.hung_disk_until_us <= self.now_us;
+        let end = End {
+            power,
+            gasps: works && self.random.chance(500_000),
+            may_damage: self.plan.in_memory && power,
+        };
+        self.end_process_with(node, power, end);
     }
 
-    /// Whether the machine loses power, and whether what was not synced may be lost: after
-    /// a failed sync, too.
-    pub(crate) fn end_process_with(&mut self, node: usize, power: bool, unsynced_is_lost: bool) {
+    /// Whether the machine loses power; what was not synced may be lost without that, after a
+    /// failed sync.
+    pub(crate) fn end_process_with(&mut self, node: usize, power: bool, end: End) {
         let Some(process) = self.nodes[node].process.take() else {
             return;
         };
@@ -319,11 +326,11 @@ impl World {
         }
         let machine = &mut self.nodes[node];
         machine.powerless = power;
-        if unsynced_is_lost {
-            machine.disk.lost_power(&mut self.random);
-        } else {
-            machine.disk.killed(&mut self.random, writer.queue);
+        let ended = machine.disk.end(&mut self.random, end, writer.queue);
+        if let Err(trouble) = ended {
+            self.checkers.fail("disk", &trouble.to_string());
         }
+        let machine = &self.nodes[node];
         let name = &machine.name;
         let (last, applied) = (
             machine.disk.durable.log.last(),
@@ -342,21 +349,21 @@ impl World {
 
     /// A store is lost, if a quorum of whole ones remains.
     pub(crate) fn wipe(&mut self, node: usize, down_us: (u64, u64)) -> bool {
-        if !self.nodes[node].place || self.whole_without(node) < majority(self.plan.replicas) {
+        if !self.bears_loss_of(node) {
             return false;
         }
         self.end_process(node, true);
         let damaged = self.random.chance(300_000);
-        let store_id = self.name();
-        let disk = &mut self.nodes[node].disk;
+        let (store_id, seed) = (self.name(), self.random.number());
         if damaged {
-            disk.damage();
+            self.rot(node);
         } else {
-            disk.wipe(store_id);
+            self.nodes[node].disk.wipe(store_id, seed);
             self.checkers.wiped(node);
             // The server may know that its store is new, or learn it from ZooKeeper.
             if self.random.chance(500_000) {
-                self.nodes[node].disk.filled = Filled::No;
+                let noted = self.nodes[node].disk.set_filled(Filled::No);
+                self.done(node, noted);
             }
         }
         let name = &self.nodes[node].name;
@@ -366,6 +373,20 @@ impl World {
         let at = self.random.between(down_us);
         self.after(at, Happening::Start { node });
         true
+    }
+
+    /// Its log rots, or what lies beside it. Where no start would notice, the store does.
+    fn rot(&mut self, node: usize) {
+        let disk = &mut self.nodes[node].disk;
+        let rotten = match disk.rot(&mut self.random) {
+            Ok((what, true)) => Ok(what),
+            Ok((what, false)) => disk.damage_store().map(|()| what),
+            Err(trouble) => Err(trouble),
+        };
+        if let Some(what) = self.done(node, rotten) {
+            let name = &self.nodes[node].name;
+            self.trace.line(self.now_us, || format!("{name}: {what}"));
+        }
     }
 
     /// Whether the process dies at this effect; the effect may be its last deed.

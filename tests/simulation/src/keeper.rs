@@ -109,8 +109,11 @@ impl World {
         self.nodes[node].process_mut().keeper.session = Some(id);
         let ours = self.nodes[node].disk.store_id;
         let known = *self.keeper.stores.entry(node).or_insert(ours);
-        if known != ours && self.nodes[node].disk.filled != Filled::Filling {
-            self.nodes[node].disk.filled = Filled::No;
+        if known != ours && self.nodes[node].disk.filled() != Filled::Filling {
+            let noted = self.nodes[node].disk.set_filled(Filled::No);
+            if self.done(node, noted).is_none() {
+                return;
+            }
             self.deliver(node, Event::Unfilled);
         }
         self.keeper_changed();
@@ -121,9 +124,12 @@ impl World {
         if !self.nodes[node].place {
             return;
         }
-        let disk = &mut self.nodes[node].disk;
-        if disk.fillings == fillings {
-            disk.filled = Filled::Yes;
+        if self.nodes[node].disk.fillings == fillings {
+            let noted = self.nodes[node].disk.set_filled(Filled::Yes);
+            if self.done(node, noted).is_none() {
+                return;
+            }
+            let disk = &mut self.nodes[node].disk;
             disk.lost = false;
             self.keeper.stores.insert(node, disk.store_id);
             self.newcomer_filled(node);

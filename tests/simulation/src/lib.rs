@@ -10,6 +10,7 @@ pub mod clients;
 pub mod disk;
 pub mod effects;
 pub mod faults;
+pub mod ground;
 pub mod keeper;
 pub mod log;
 pub mod model;

@@ -23,6 +23,16 @@ impl Log {
         }
     }
 
+    /// As a start finds it: these entries, and the history of all before them too.
+    #[must_use]
+    pub fn found(entries: Vec<Entry>, history: EpochHistory, last: Position) -> Self {
+        Self {
+            entries: entries.into(),
+            history,
+            last,
+        }
+    }
+
     /// The last position.
     pub fn last(&self) -> Position {
         self.last

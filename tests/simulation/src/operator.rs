@@ -16,6 +16,11 @@ impl World {
             .count()
     }
 
+    /// Whether a quorum of whole stores remains without this one.
+    pub(crate) fn bears_loss_of(&self, node: usize) -> bool {
+        self.nodes[node].place && self.whole_without(node) >= majority(self.plan.replicas)
+    }
+
     /// `ZooKeeper` loses all that it held. No store is lost as well: that would be too much.
     pub fn wipe_keeper(&mut self) {
         if self.nodes.iter().any(|node| node.disk.lost) {
@@ -74,11 +79,11 @@ impl World {
         let (a, b) = (&self.nodes[old].name, &self.nodes[new].name);
         self.trace.line(self.now_us, || format!("{b} replaces {a}"));
         self.silent = false;
-        let store_id = self.name();
+        let (store_id, seed) = (self.name(), self.random.number());
         self.nodes[old].place = false;
         let newcomer = &mut self.nodes[new];
         newcomer.place = true;
-        newcomer.disk = Disk::new(store_id);
+        newcomer.disk = Disk::new(store_id, seed, self.plan.retention_bytes);
         newcomer.disk.lost = true;
         self.move_place(old, new);
         let at = self.random.between((1_000, 300_000));

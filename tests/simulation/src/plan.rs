@@ -174,8 +174,8 @@ pub struct Plan {
     pub install: Delay,
     /// The store is flushed so often.
     pub flush_every_us: (u64, u64),
-    /// Entries of the log that are kept behind the flushed point.
-    pub retention: u64,
+    /// Log that is kept behind the flushed point.
+    pub retention_bytes: u64,
     /// The log reports where it is after a cut, too.
     pub logged_after_cut: bool,
     /// What comes within so long is taken in one turn; at once if it is nothing.
@@ -278,7 +278,7 @@ impl Plan {
                 (200_000, 900_000),
                 (5_000_000, 9_000_000),
             ]),
-            retention: random.pick(&[0, 5, 60, 400, u64::MAX]),
+            retention_bytes: random.pick(&[0, 0, 16 << 10, 64 << 10, 1 << 20]),
             logged_after_cut: random.chance(500_000),
             turn_us: random.pick(&[(0, 0), (0, 0), (10, 300), (100, 4_000)]),
             tick_us: (10_000, 25_000),
@@ -350,7 +350,7 @@ impl Plan {
             },
             turn_us: (10, 300),
             skew_ppm: 1_000,
-            retention: 100_000,
+            retention_bytes: 4 << 20,
             ..Self::draw(random)
         }
     }
@@ -390,6 +390,10 @@ fn faults(random: &mut Random, in_memory: bool) -> Vec<Fault> {
     faults.retain(|fault| !forgets(*fault) || forgetful.contains(fault));
     if in_memory {
         faults.retain(|fault| !matches!(fault, Fault::PowerLoss | Fault::Blackout));
+        // What a failed sync drops was acknowledged: that forgets, too.
+        if !forgetful.contains(&Fault::Wipe) {
+            faults.retain(|fault| *fault != Fault::SyncError);
+        }
     }
     // Nobody notices a death but by silence: then a lease is exclusive.
     if random.chance(120_000) {

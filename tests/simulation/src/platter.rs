@@ -125,6 +125,18 @@ impl Platter {
         state.space = bytes.map(|bytes| used + bytes);
     }
 
+    /// Whether this disk is the cause of an error, and not what was asked of it.
+    pub fn caused(error: &io::Error) -> bool {
+        matches!(error.raw_os_error(), Some(EIO | ENOSPC)) || error.kind() == ErrorKind::Other
+    }
+
+    /// What was to happen to the process does not.
+    pub fn disarm(&self) {
+        let mut state = self.state();
+        state.budget = None;
+        state.failing_sync = None;
+    }
+
     /// The process is gone: what it wrote stays.
     pub fn kill(&self) {
         let mut state = self.state();
@@ -171,7 +183,7 @@ impl Platter {
     }
 
     /// Flips a bit, here and on the platter.
-    pub fn flip(&self, path: &Path, offset: usize, bit: u8) {
+    pub fn flip(&self, path: &Path, offset: usize, bit: usize) {
         if let Some(file) = self.state().names.get(path) {
             lock(&file).flip(offset, bit);
         }

@@ -87,10 +87,7 @@ fn broken<T>(checker: &'static str, text: impl Into<String>) -> Step<T> {
 
 impl From<DiskError> for Stop {
     fn from(error: DiskError) -> Self {
-        // The disk fails in these ways only; anything else the log brought upon itself.
-        let simulated = matches!(error.error.raw_os_error(), Some(5 | 28))
-            || error.error.kind() == std::io::ErrorKind::Other;
-        if simulated {
+        if Platter::caused(&error.error) {
             Self::Died(error.to_string())
         } else {
             Self::Broken(Violation {

@@ -329,14 +329,14 @@ impl World {
 
     fn add_machine(&mut self, node: usize) {
         let name = NodeId::new(&format!("n{}", node + 1));
-        let store_id = self.name();
+        let (store_id, seed) = (self.name(), self.random.number());
         self.by_name.insert(name.clone(), node);
         let weight = self.random.pick(&[1, 1, 1, 5]);
         self.nodes.push(Node {
             name,
             weight,
             place: node < self.plan.replicas,
-            disk: Disk::new(store_id),
+            disk: Disk::new(store_id, seed, self.plan.retention_bytes),
             process: None,
             powerless: false,
             slow_disk_until_us: 0,

@@ -206,7 +206,7 @@ impl Content {
     }
 
     /// Damage: one bit.
-    pub(super) fn flip(&mut self, offset: usize, bit: u8) {
+    pub(super) fn flip(&mut self, offset: usize, bit: usize) {
         if offset < self.written.len() {
             self.written[offset] ^= 1 << bit;
             self.durable[offset] ^= 1 << bit;

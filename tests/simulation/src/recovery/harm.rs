@@ -163,7 +163,7 @@ impl Rig {
                 self.shortened(segment, "truncated", at)
             }
             _ => {
-                let bit = (self.random.below(8)) as u8;
+                let bit = self.random.index(8);
                 self.platter.flip(&path, at, bit);
                 self.flipped(segment, at)
             }
@@ -241,7 +241,7 @@ impl Rig {
             paths.retain(|path| path.parent() == Some(Path::new(DIRECTORY)));
         }
         let path = paths[self.random.index(paths.len())].clone();
-        let bytes = self.platter.read(&path).map_or(0, |bytes| bytes.len());
+        let bytes = self.platter.read(&path).unwrap_or_default();
         if self.random.chance(200_000) {
             self.platter.lose(&path);
             let needed = ["PROMISE", "durable"];
@@ -252,8 +252,14 @@ impl Rig {
                 ..Harm::default()
             };
         }
-        let at = self.random.index(bytes.max(1));
-        let bit = (self.random.below(8)) as u8;
+        // Where something stands.
+        let says = bytes.iter().enumerate().filter(|(_, byte)| **byte != 0);
+        let says: Vec<usize> = says.map(|(at, _)| at).collect();
+        let at = match says.len() {
+            0 => 0,
+            count => says[self.random.index(count)],
+        };
+        let bit = self.random.index(8);
         self.platter.flip(&path, at, bit);
         Harm {
             path,

@@ -50,8 +50,7 @@ impl Rig {
                 result => {
                     // What was not used up must not reach into the process's life.
                     if attempt < interrupted {
-                        self.platter.fail_sync_after(u64::MAX);
-                        self.platter.die_after(u64::MAX);
+                        self.platter.disarm();
                     }
                     result?;
                     self.figures.starts += 1;
@@ -69,14 +68,18 @@ impl Rig {
 
     /// The next start has to do with this.
     fn trouble(&mut self) {
-        if self.random.chance(HALF) {
-            let changes = self.random.below(BUDGET_MAX);
-            self.tell(|| format!("  dies after {changes} more changes"));
-            self.platter.die_after(changes);
-        } else if self.random.chance(HALF) {
-            let syncs = self.random.below(4);
-            self.tell(|| format!("  the sync after {syncs} more fails"));
-            self.platter.fail_sync_after(syncs);
+        match self.random.below(4) {
+            0 | 1 => {
+                let changes = self.random.below(BUDGET_MAX);
+                self.tell(|| format!("  dies after {changes} more changes"));
+                self.platter.die_after(changes);
+            }
+            2 => {
+                let syncs = self.random.below(4);
+                self.tell(|| format!("  the sync after {syncs} more fails"));
+                self.platter.fail_sync_after(syncs);
+            }
+            _ => {}
         }
     }
 
@@ -155,7 +158,6 @@ impl Rig {
         });
         self.fold(end);
         self.figures.found += u64::from(damage.is_some());
-        self.expected.fill.found("fill", fill)?;
         if end > self.expected.last() || self.expected.position(end) != last {
             return broken("invented", format!("the log ends at {last}"));
         }
@@ -165,6 +167,7 @@ impl Rig {
             (Some(damage), Some(harm)) => harm.check_place(damage)?,
             (None, _) => {}
         }
+        self.expected.fill.found("fill", fill)?;
         if damage.is_some() && fill != Fill::Unfilled {
             return broken("fill", format!("{fill:?} in spite of the damage"));
         }

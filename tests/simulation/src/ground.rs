@@ -1,0 +1,317 @@
+//! The log and the notes that ship, on the simulated disk of one machine.
+//!
+//! Whatever a node's writer is told is done here as the server does it; whatever a start finds
+//! is found by the shipped recovery. What must be found, others know.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use replicamq_log::{
+    Damage, Disk, DiskError, Fill, Floor, Log, LogError, LogOptions, Notes, OpenError, Recovery,
+    Retention,
+};
+use replicamq_quorum::{Entry, Epoch, EpochHistory, Position, Sequence};
+
+use crate::platter::Platter;
+use crate::random::Random;
+
+/// Small, so that every run rolls over many of them.
+const SEGMENT_BYTES: u64 = 8 << 10;
+const DIRECTORY: &str = "/node";
+/// Starts that are interrupted, in a million.
+const INTERRUPTED_PPM: u32 = 200_000;
+/// Changes before one is.
+const BUDGET_MAX: u64 = 20;
+
+/// Why something was not done.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The disk failed: the process stops.
+    Dies(String),
+    /// The log did what it must not.
+    Broken(String),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dies(text) | Self::Broken(text) => text.fmt(f),
+        }
+    }
+}
+
+impl From<DiskError> for Trouble {
+    fn from(error: DiskError) -> Self {
+        if Platter::caused(&error.error) {
+            Self::Dies(error.to_string())
+        } else {
+            Self::Broken(error.to_string())
+        }
+    }
+}
+
+impl From<LogError> for Trouble {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Disk(error) => error.into(),
+            other => Self::Broken(other.to_string()),
+        }
+    }
+}
+
+impl From<OpenError> for Trouble {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Disk(error) => error.into(),
+            other => Self::Broken(other.to_string()),
+        }
+    }
+}
+
+type Done<T> = Result<T, Trouble>;
+
+/// What a start finds.
+#[derive(Debug)]
+pub struct Found {
+    /// All entries that the log holds.
+    pub entries: Vec<Entry>,
+    /// Which epoch wrote what, from the first entry ever on.
+    pub history: EpochHistory,
+    /// Where the log ends.
+    pub last: Position,
+    /// The highest epoch promised.
+    pub promised: Epoch,
+    /// Whether the store may be built upon.
+    pub fill: Fill,
+    /// What is missing.
+    pub damage: Option<Damage>,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub struct Ground {
+    /// The disk.
+    pub platter: Platter,
+    retention_bytes: u64,
+    notes: Option<Notes>,
+    log: Option<Log>,
+}
+
+impl Ground {
+    /// An empty log, on a disk of this chance.
+    #[must_use]
+    pub fn new(seed: u64, retention_bytes: u64) -> Self {
+        let mut ground = Self {
+            platter: Platter::new(Random::new(seed)),
+            retention_bytes,
+            notes: None,
+            log: None,
+        };
+        let made = ground.make();
+        made.expect("a new disk is well");
+        ground
+    }
+
+    fn make(&mut self) -> Done<()> {
+        let log = Log::create(
+            self.options(1),
+            Position::default(),
+            EpochHistory::default(),
+        )?;
+        Notes::create(&self.platter, Path::new(DIRECTORY), Fill::Filled)?;
+        self.notes = Notes::open(self.disk(), Path::new(DIRECTORY))?;
+        self.log = Some(log);
+        Ok(())
+    }
+
+    fn disk(&self) -> Arc<dyn Disk> {
+        Arc::new(self.platter.clone())
+    }
+
+    fn options(&self, generation: u64) -> LogOptions {
+        LogOptions {
+            disk: self.disk(),
+            directory: directory(generation),
+            segment_bytes: SEGMENT_BYTES,
+            retention: Retention {
+                bytes: self.retention_bytes,
+                age: Duration::MAX,
+            },
+        }
+    }
+
+    fn log(&mut self) -> &mut Log {
+        self.log.as_mut().expect("it is open, but for a crash")
+    }
+
+    fn notes(&self) -> &Notes {
+        self.notes.as_ref().expect("it is open, but for a crash")
+    }
+
+    /// Log that is kept behind what the store has flushed.
+    pub fn retention_bytes(&self) -> u64 {
+        self.retention_bytes
+    }
+
+    /// A group is written.
+    pub fn write(&mut self, entries: &[Entry]) -> Done<()> {
+        self.log().stage(entries)?;
+        Ok(self.log().write()?)
+    }
+
+    /// It is synced.
+    pub fn sync(&mut self) -> Done<()> {
+        Ok(self.log().sync()?)
+    }
+
+    /// What follows a sync.
+    pub fn mark(&mut self) -> Done<()> {
+        self.log().mark()?;
+        Ok(self.log().prepare()?)
+    }
+
+    /// Everything after `keep` goes.
+    pub fn cut(&mut self, keep: Position, applied: Sequence) -> Done<()> {
+        Ok(self.log().cut(keep, applied)?)
+    }
+
+    /// For good.
+    pub fn promise(&mut self, epoch: Epoch) -> Done<()> {
+        self.log().sync()?;
+        Ok(self.notes().store_promise(epoch)?)
+    }
+
+    /// What is done every so often; the first sequence that is left.
+    pub fn keep_up(&mut self, flushed: Sequence) -> Done<Sequence> {
+        self.log().sync()?;
+        self.log().sync_mark()?;
+        self.log().trim(flushed, None)?;
+        Ok(self.log().first())
+    }
+
+    /// As for a replica.
+    pub fn read(&self, after: Sequence, bytes_max: usize) -> Done<Vec<Entry>> {
+        let log = self.log.as_ref().expect("it is open, but for a crash");
+        Ok(log.index().read(after, bytes_max, None)?.0)
+    }
+
+    /// Whether the store may be built upon.
+    pub fn set_fill(&mut self, fill: Fill) -> Done<()> {
+        Ok(self.notes().set_fill(fill)?)
+    }
+
+    /// A checkpoint takes the place of the log.
+    pub fn install(&mut self, last: Position, history: EpochHistory, fill: Fill) -> Done<()> {
+        let generation = self.notes().generation() + 1;
+        self.log = None;
+        let log = Log::create(self.options(generation), last, history)?;
+        self.notes().switch(generation, fill)?;
+        self.log = Some(log);
+        self.remove_others(generation);
+        Ok(())
+    }
+
+    fn remove_others(&mut self, generation: u64) {
+        let own = directory(generation);
+        for path in self.platter.paths() {
+            if path.parent() != Some(Path::new(DIRECTORY)) && path.parent() != Some(&own) {
+                self.platter.lose(&path);
+            }
+        }
+    }
+
+    /// The process is gone, perhaps with the power.
+    pub fn crash(&mut self, power: bool) {
+        self.log = None;
+        self.notes = None;
+        if power {
+            self.platter.lose_power();
+        } else {
+            self.platter.kill();
+        }
+    }
+
+    /// What the next process finds; some begin in vain.
+    pub fn recover(&mut self, floor: &Floor, power: bool, random: &mut Random) -> Done<Found> {
+        if random.chance(INTERRUPTED_PPM) {
+            self.platter.die_after(random.below(BUDGET_MAX));
+            match self.start(floor.clone()) {
+                Err(Trouble::Dies(_)) => self.crash(power && random.chance(500_000)),
+                result => {
+                    self.platter.disarm();
+                    return result;
+                }
+            }
+        }
+        self.start(floor.clone())
+    }
+
+    fn start(&mut self, floor: Floor) -> Done<Found> {
+        let Some(notes) = Notes::open(self.disk(), Path::new(DIRECTORY))? else {
+            return Err(Trouble::Broken("CURRENT cannot be read".to_owned()));
+        };
+        let generation = notes.generation();
+        self.remove_others(generation);
+        let promised = notes.promised()?;
+        let options = self.options(generation);
+        let Recovery {
+            log,
+            promised,
+            damage,
+        } = notes.recover(&options, floor, promised, false)?;
+        let before = Sequence(log.first().0 - 1);
+        let (entries, _) = log.index().read(before, usize::MAX, None)?;
+        let found = Found {
+            entries,
+            history: log.history().clone(),
+            last: log.last(),
+            promised,
+            fill: notes.fill(),
+            damage,
+        };
+        self.log = Some(log);
+        self.notes = Some(notes);
+        Ok(found)
+    }
+
+    /// Something of the newest segment, or of a note, is not as it was written.
+    pub fn rot(&mut self, random: &mut Random) -> String {
+        self.crash(false);
+        let mut paths = self.platter.paths();
+        let segments = paths.iter().filter(|path| is_segment(path));
+        let newest = segments.max().cloned();
+        paths.retain(|path| !is_segment(path));
+        let path = match newest {
+            Some(newest) if random.chance(800_000) => newest,
+            _ => paths.swap_remove(random.index(paths.len())),
+        };
+        let used = self.platter.read(&path).map_or(0, |bytes| used(&bytes));
+        let at = random.index(used.max(1));
+        if is_segment(&path) && random.chance(100_000) {
+            self.platter.truncate(&path, at);
+            return format!("{} ends at byte {at}", path.display());
+        }
+        if is_segment(&path) && random.chance(100_000) {
+            self.platter.lose(&path);
+            return format!("{} is gone", path.display());
+        }
+        self.platter.flip(&path, at, random.index(8));
+        format!("{} has a flipped bit at byte {at}", path.display())
+    }
+}
+
+fn directory(generation: u64) -> PathBuf {
+    Path::new(DIRECTORY).join(format!("generation-{generation}"))
+}
+
+fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "segment")
+}
+
+/// Up to the last byte that is not zero.
+fn used(bytes: &[u8]) -> usize {
+    let zeros = bytes.iter().rev().take_while(|&&byte| byte == 0);
+    bytes.len() - zeros.count()
+}
