@@ -78,6 +78,11 @@ sim: ## a simulated cluster under faults: SEEDS=n [FROM=m] runs many, SEED=17 sh
 model: ## every history of a small cluster: TIMEOUTS=n CRASHES=n PROPOSALS=n BREAKS=n, from a healthy one on
 	cargo test --release --locked --package replicamq-simulation --test model -- --nocapture
 
+.PHONY: nemesis
+nemesis: deps build ## real faults on real processes for MINUTES=n (else each kind once): SEED=n plays them again, FAULT=kind, REPORT=file
+	@REPORT=$(abspath $(REPORT)) cargo test --release --locked --package replicamq-tests --test nemesis -- --exact --nocapture \
+	    every_fault_in_an_order_of_chance_costs_nothing_that_was_acknowledged
+
 .PHONY: mutations
 mutations: ## plant one defect after another in a node: the simulator must find each (DEFECT=name: this one)
 	@tests/simulation/mutants $(DEFECT)

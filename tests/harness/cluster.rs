@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::network::{Host, Network};
 use crate::process::{self, Node};
 use crate::wait;
 use crate::zookeeper::ZooKeeper;
@@ -19,6 +20,9 @@ pub const TOKEN: &str = "a-token-of-the-tests";
 
 /// Below the ports that the system gives to outgoing connections.
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
+
+/// STOMP, administration and replication, for a node that has a host to itself.
+const HOST_PORTS: [u16; 3] = [61_613, 8_161, 61_619];
 
 /// Lines of each log that a failed test shows.
 const LINES_SHOWN: usize = 60;
@@ -57,8 +61,33 @@ impl Cluster {
         cluster
     }
 
+    /// Three nodes and their ZooKeeper, each on a host of its own. Only ZooKeeper runs yet.
+    pub fn prepare_in(network: &Network, lines: &str) -> Self {
+        let zookeeper = ZooKeeper::start_in(network).expect("ZooKeeper starts");
+        let mut cluster = Self::without_nodes(&Arc::new(Mutex::new(zookeeper)));
+        for index in 0..3 {
+            let host = Host::Broker(index);
+            let at = |port| SocketAddr::from((host.address(), port));
+            let addresses = HOST_PORTS.map(at);
+            let name = format!("broker-{}", index + 1);
+            let mut node = cluster.node_at(&name, lines, addresses);
+            node.namespace = Some(network.namespace(host));
+            cluster.nodes.push(node);
+        }
+        cluster
+    }
+
     /// Configured, and nothing runs yet but ZooKeeper.
     pub fn prepare(zookeeper: &Arc<Mutex<ZooKeeper>>, lines: &str) -> Self {
+        let mut cluster = Self::without_nodes(zookeeper);
+        for number in 1..=3 {
+            let node = cluster.node(&format!("broker-{number}"), lines);
+            cluster.nodes.push(node);
+        }
+        cluster
+    }
+
+    fn without_nodes(zookeeper: &Arc<Mutex<ZooKeeper>>) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = tempfile::Builder::new()
@@ -66,18 +95,13 @@ impl Cluster {
             .tempdir()
             .expect("there is room for temporary files");
         let zk_address = locked(zookeeper).address.clone();
-        let mut cluster = Self {
+        Self {
             nodes: Vec::new(),
             zookeeper: Arc::clone(zookeeper),
             zk_path: format!("/tests/{}-{number}", std::process::id()),
             zk_address,
             directory: Some(directory),
-        };
-        for number in 1..=3 {
-            let node = cluster.node(&format!("broker-{number}"), lines);
-            cluster.nodes.push(node);
         }
-        cluster
     }
 
     /// Starts every node that does not run, and waits until all follow one master.
@@ -92,13 +116,18 @@ impl Cluster {
 
     /// One more node of this cluster, configured but not started.
     pub fn node(&self, name: &str, lines: &str) -> Node {
-        let root = self.directory();
         let addresses = [free_address(), free_address(), free_address()];
+        self.node_at(name, lines, addresses)
+    }
+
+    fn node_at(&self, name: &str, lines: &str, addresses: [SocketAddr; 3]) -> Node {
+        let root = self.directory();
         let [stomp, admin, replication] = addresses;
+        let hostname = stomp.ip();
         let directory = root.join(format!("data-{name}"));
         let (zk_address, zk_path) = (&self.zk_address, &self.zk_path);
         let text = format!(
-            "node = \"{name}\"\nhostname = \"127.0.0.1\"\ndirectory = \"{}\"\n\
+            "node = \"{name}\"\nhostname = \"{hostname}\"\ndirectory = \"{}\"\n\
              stomp = \"tcp://{stomp}\"\nadmin = \"tcp://{admin}\"\nbind = \"tcp://{replication}\"\n\
              zk_address = \"{zk_address}\"\nzk_path = \"{zk_path}\"\nzk_session_timeout = \"2s\"\n\
              security_token = \"{TOKEN}\"\nreplicas = 3\n{lines}\n",
@@ -113,6 +142,7 @@ impl Cluster {
             replication,
             binary: process::binary(),
             directory,
+            namespace: None,
             configuration,
             log: root.join(format!("{name}.log")),
             began: 0,
@@ -170,13 +200,18 @@ impl Cluster {
     /// Waits until all three follow one master and miss nothing.
     pub fn complete(&self) {
         wait::until("every node follows the master and misses nothing", || {
-            let master = self.nodes.iter().find(|node| accepts(node.stomp))?;
-            let status = status(master.admin)?;
-            let members = status["members"].as_array()?;
-            let role = |name: &str| members.iter().filter(|one| one["role"] == name).count();
-            let level = |one: &Value| one["connected"] == true && one["lag_entries"] == 0;
-            (role("master") == 1 && role("replica") == 2 && members.iter().all(level)).then_some(())
+            self.is_complete()
         });
+    }
+
+    /// Whether all three follow one master and miss nothing.
+    pub fn is_complete(&self) -> Option<()> {
+        let master = self.nodes.iter().find(|node| accepts(node.stomp))?;
+        let status = status(master.admin)?;
+        let members = status["members"].as_array()?;
+        let role = |name: &str| members.iter().filter(|one| one["role"] == name).count();
+        let level = |one: &Value| one["connected"] == true && one["lag_entries"] == 0;
+        (role("master") == 1 && role("replica") == 2 && members.iter().all(level)).then_some(())
     }
 }
 

@@ -1,8 +1,10 @@
 //! What the tests that cross crates share.
 
 pub mod cluster;
+pub mod damage;
 pub mod failing_disk;
 pub mod load;
+pub mod network;
 pub mod process;
 pub mod stomp;
 pub mod wait;

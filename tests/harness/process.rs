@@ -1,5 +1,6 @@
 //! The `replicamq` binary as a process of its own: started, watched, hurt and ended.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,13 +26,27 @@ fn beside() -> PathBuf {
     folder.join("replicamq")
 }
 
-/// The binary with nothing of our own environment that it would listen to.
-pub fn command() -> Command {
-    command_of(&binary())
+/// A program, in a network namespace if one is given.
+pub(crate) fn program_in(namespace: Option<&Path>, program: impl AsRef<OsStr>) -> Command {
+    let Some(namespace) = namespace else {
+        return Command::new(program);
+    };
+    // It becomes the program: signals and the process id are those of the program.
+    let mut command = Command::new("nsenter");
+    command
+        .arg(format!("--net={}", namespace.display()))
+        .arg("--")
+        .arg(program);
+    command
 }
 
-fn command_of(binary: &Path) -> Command {
-    let mut command = Command::new(binary);
+/// The binary with nothing of our own environment that it would listen to.
+pub fn command() -> Command {
+    command_of(&binary(), None)
+}
+
+fn command_of(binary: &Path, namespace: Option<&Path>) -> Command {
+    let mut command = program_in(namespace, binary);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("REPLICAMQ_") {
             command.env_remove(name);
@@ -56,6 +71,8 @@ pub struct Node {
     pub binary: PathBuf,
     /// Its data.
     pub directory: PathBuf,
+    /// Where it runs, if not where the tests do.
+    pub(crate) namespace: Option<PathBuf>,
     pub(crate) configuration: PathBuf,
     pub(crate) log: PathBuf,
     /// Where the log of the running process begins in the file.
@@ -66,6 +83,11 @@ pub struct Node {
 impl Node {
     /// Starts it, with flags that go before its configuration.
     pub fn start(&mut self, flags: &[&str]) {
+        self.start_with(flags, &[]);
+    }
+
+    /// The same, with more variables in its environment.
+    pub fn start_with(&mut self, flags: &[&str], variables: &[(&str, &str)]) {
         assert!(self.process.is_none(), "{} runs already", self.name);
         self.began = fs::metadata(&self.log).map_or(0, |file| {
             usize::try_from(file.len()).expect("a log fits into memory")
@@ -74,11 +96,12 @@ impl Node {
             let mut options = File::options();
             options.create(true).append(true).open(&self.log)
         };
-        let process = command_of(&self.binary)
+        let process = command_of(&self.binary, self.namespace.as_deref())
             .arg("serve")
             .arg("--config")
             .arg(&self.configuration)
             .args(flags)
+            .envs(variables.iter().copied())
             .stdout(open().expect("the log can be written"))
             .stderr(open().expect("the log can be written"))
             .spawn()

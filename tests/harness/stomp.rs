@@ -45,7 +45,13 @@ pub struct Client {
 impl Client {
     /// Connects, and waits for CONNECTED.
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
+        Self::connect_within(address, SILENCE_MAX)
+    }
+
+    /// The same for a client that waits longer or shorter, also later on.
+    pub fn connect_within(address: SocketAddr, silence: Duration) -> io::Result<Self> {
         let mut client = Self::open(address)?;
+        client.wait_at_most(silence);
         client.write("CONNECT", &[("accept-version", "1.2"), ("host", "/")], "");
         client.flush()?;
         let answer = client.read()?;

@@ -13,6 +13,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::network::{Host, Network};
+use crate::process::program_in;
+
 /// Where distributions and the operator may have put it.
 const JARS: [&str; 2] = [
     "/usr/share/java/zookeeper.jar",
@@ -25,6 +28,9 @@ const READY_TIMEOUT: Duration = Duration::from_mins(1);
 /// Between two looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// Where it listens on a host of its own.
+const USUAL_PORT: u16 = 2181;
+
 /// How long a tick is; sessions last two ticks or more.
 const TICK_MS: u32 = 200;
 
@@ -33,7 +39,10 @@ const TICK_MS: u32 = 200;
 pub struct ZooKeeper {
     /// Where clients connect, as `host:port`.
     pub address: String,
+    host: Ipv4Addr,
     port: u16,
+    /// Where it runs, if not where the tests do.
+    namespace: Option<PathBuf>,
     directory: PathBuf,
     process: Option<Child>,
 }
@@ -44,28 +53,50 @@ impl ZooKeeper {
     /// # Errors
     /// If there is no Java or no ZooKeeper, or if it does not answer.
     pub fn start() -> io::Result<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("replicamq-zookeeper-{}-{number}", std::process::id());
-        let directory = std::env::temp_dir().join(name);
-        fs::create_dir_all(directory.join("data"))?;
-        let mut zookeeper = Self {
-            address: String::new(),
-            port: 0,
-            directory,
-            process: None,
-        };
+        let mut zookeeper = Self::prepare()?;
         // A free port may be taken by somebody else before Java gets to it.
         let mut tries = 3;
         loop {
-            zookeeper.port = free_port()?;
-            zookeeper.address = format!("127.0.0.1:{}", zookeeper.port);
+            zookeeper.listen_at(Ipv4Addr::LOCALHOST, free_port()?);
             match zookeeper.start_again() {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => tries -= 1,
                 Err(error) => return Err(error),
                 Ok(()) => return Ok(zookeeper),
             }
         }
+    }
+
+    /// The same, on its host in a network.
+    ///
+    /// # Errors
+    /// If there is no Java or no ZooKeeper, or if it does not answer.
+    pub fn start_in(network: &Network) -> io::Result<Self> {
+        let mut zookeeper = Self::prepare()?;
+        zookeeper.namespace = Some(network.namespace(Host::ZooKeeper));
+        zookeeper.listen_at(Host::ZooKeeper.address(), USUAL_PORT);
+        zookeeper.start_again()?;
+        Ok(zookeeper)
+    }
+
+    fn listen_at(&mut self, host: Ipv4Addr, port: u16) {
+        (self.host, self.port) = (host, port);
+        self.address = format!("{host}:{port}");
+    }
+
+    fn prepare() -> io::Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("replicamq-zookeeper-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir_all(directory.join("data"))?;
+        Ok(Self {
+            address: String::new(),
+            host: Ipv4Addr::LOCALHOST,
+            port: 0,
+            namespace: None,
+            directory,
+            process: None,
+        })
     }
 
     /// Starts it again after [`ZooKeeper::stop`], with the same port and data.
@@ -81,7 +112,7 @@ impl ZooKeeper {
             .create(true)
             .append(true)
             .open(self.directory.join("zookeeper.log"))?;
-        let child = Command::new("java")
+        let child = program_in(self.namespace.as_deref(), "java")
             .args([
                 "-Xmx128m",
                 "-XX:+UseSerialGC",
@@ -141,7 +172,7 @@ impl ZooKeeper {
     /// # Errors
     /// If it does not answer.
     pub fn ask(&self, word: &str) -> io::Result<String> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let address = SocketAddr::from((self.host, self.port));
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
         stream.write_all(word.as_bytes())?;
@@ -157,9 +188,10 @@ impl ZooKeeper {
 
     fn configuration(&self) -> String {
         format!(
-            "tickTime={TICK_MS}\nminSessionTimeout={}\nmaxSessionTimeout=60000\ndataDir={}\nclientPortAddress=127.0.0.1\nclientPort={}\nmaxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=*\nforceSync=no\nextendedTypesEnabled=true\n",
+            "tickTime={TICK_MS}\nminSessionTimeout={}\nmaxSessionTimeout=60000\ndataDir={}\nclientPortAddress={}\nclientPort={}\nmaxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=*\nforceSync=no\nextendedTypesEnabled=true\n",
             2 * TICK_MS,
             self.directory.join("data").display(),
+            self.host,
             self.port,
         )
     }

@@ -1,0 +1,112 @@
+//! What a run has shown, as a table.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::kinds::{ALL, Kind, Served};
+use crate::ledger::Counts;
+use crate::rounds::Outcome;
+
+/// What came of each kind of fault.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    rounds: BTreeMap<Kind, Vec<Outcome>>,
+}
+
+impl Report {
+    pub(crate) fn add(&mut self, outcome: Outcome) {
+        self.rounds.entry(outcome.kind).or_default().push(outcome);
+    }
+
+    /// Markdown; `counts` as they are at the end.
+    pub(crate) fn text(&self, counts: Counts) -> String {
+        let mut text = String::from(
+            "| Fault | Rounds | Clients wait, from | p50 ms | p99 ms | max ms | Elections |\n\
+             |---|---|---|---|---|---|---|\n",
+        );
+        let (mut rounds, mut elections) = (0, 0);
+        for facts in &ALL {
+            let Some(outcomes) = self.rounds.get(&facts.kind) else {
+                continue;
+            };
+            let mut times: Vec<Duration> = outcomes.iter().map(|one| one.interruption).collect();
+            times.sort();
+            let held: u64 = outcomes.iter().map(|one| one.elections).sum();
+            let from = match facts.served {
+                Served::After => "the heal",
+                Served::During | Served::Perhaps => "the fault",
+            };
+            writeln!(
+                text,
+                "| `{}` | {} | {from} | {} | {} | {} | {held} |",
+                facts.name,
+                outcomes.len(),
+                percentile(&times, 50).as_millis(),
+                percentile(&times, 99).as_millis(),
+                percentile(&times, 100).as_millis(),
+            )
+            .expect("a text grows");
+            rounds += outcomes.len();
+            elections += held;
+        }
+        writeln!(
+            text,
+            "\n{rounds} faults, {elections} elections. Messages: {} acknowledged, {} consumed, {} lost, {} duplicated, \
+             {} wrongly redelivered, {} out of order, {} redelivered with the mark.",
+            counts.acknowledged,
+            counts.consumed,
+            counts.missing,
+            counts.duplicated,
+            counts.returned,
+            counts.reordered,
+            counts.redelivered,
+        )
+        .expect("a text grows");
+        text
+    }
+}
+
+/// The smallest that so many of a hundred do not exceed.
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    let at = rank.saturating_sub(1);
+    sorted.get(at).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_one_of_the_times() {
+        let times: Vec<Duration> = (1..=10).map(Duration::from_millis).collect();
+        let of = |percent| percentile(&times, percent).as_millis();
+        assert_eq!((of(50), of(99), of(100)), (5, 10, 10));
+        assert_eq!(percentile(&times[..1], 50).as_millis(), 1);
+        assert_eq!(percentile(&[], 50), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_table_has_a_line_for_each_kind_that_was_there() {
+        let mut report = Report::default();
+        for (interruption, elections) in [(80, 1), (120, 2)] {
+            report.add(Outcome {
+                kind: Kind::KillMaster,
+                interruption: Duration::from_millis(interruption),
+                elections,
+            });
+        }
+        let counts = Counts {
+            acknowledged: 12,
+            ..Counts::default()
+        };
+        let text = report.text(counts);
+        assert!(
+            text.contains("| `kill-master` | 2 | the fault | 80 | 120 | 120 | 3 |"),
+            "{text}"
+        );
+        assert!(text.contains("2 faults, 3 elections. Messages: 12 acknowledged"));
+        assert_eq!(text.lines().count(), 5, "{text}");
+    }
+}
