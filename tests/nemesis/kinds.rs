@@ -142,6 +142,22 @@ impl Kind {
         found.expect("every kind is in the table")
     }
 
+    /// Whether it may follow before the cluster is level again, and another one may follow it:
+    /// a second disk that is lost before the first one was filled loses messages by right.
+    pub(crate) fn spares_disks(self) -> bool {
+        !matches!(
+            self,
+            Self::RollingRestart
+                | Self::FillMaster
+                | Self::FillReplica
+                | Self::DamageMaster
+                | Self::DamageReplica
+                | Self::WipeMaster
+                | Self::WipeReplica
+                | Self::JumpClocks
+        )
+    }
+
     /// The one that an operator means.
     pub(crate) fn named(name: &str) -> Option<Self> {
         let found = ALL.iter().find(|facts| facts.name == name);

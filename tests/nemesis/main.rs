@@ -63,27 +63,26 @@ fn every_fault_in_an_order_of_chance_costs_nothing_that_was_acknowledged() {
         if time.is_some_and(|time| since.elapsed() >= time) {
             break;
         }
-        let Round {
-            kind,
-            hold,
-            waits,
-            choice,
-        } = round;
+        let Round { kind, hold, .. } = round;
         let name = kind.facts().name;
         say(&format!(
-            "{:>5} s  round {index}: {name} for {hold:?}, waits: {waits}, {choice:?}",
-            since.elapsed().as_secs()
+            "{:>5} s  round {index}: {name} for {hold:?}, {}{}{:?}",
+            since.elapsed().as_secs(),
+            if round.waits { "waits, " } else { "" },
+            if round.hasty { "hasty, " } else { "" },
+            round.choice,
         ));
         match world.play(round) {
             Ok(outcome) => {
-                say(&format!("         {outcome:?}"));
+                say(&format!("         {outcome}"));
                 report.add(outcome);
             }
             Err(why) => panic!("SEED={seed}, round {index}, {name}: {why}"),
         }
     }
     let counts = world
-        .finish()
+        .level()
+        .and_then(|()| world.finish())
         .unwrap_or_else(|why| panic!("SEED={seed}: {why}"));
     let text = report.text(counts);
     say(&text);

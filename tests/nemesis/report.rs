@@ -22,16 +22,16 @@ impl Report {
     /// Markdown; `counts` as they are at the end.
     pub(crate) fn text(&self, counts: Counts) -> String {
         let mut text = String::from(
-            "| Fault | Rounds | Clients wait, from | p50 ms | p99 ms | max ms | Elections |\n\
-             |---|---|---|---|---|---|---|\n",
+            "| Fault | Rounds | Clients wait, from | p50 ms | p99 ms | max ms | Level again, p50 ms | max ms | Elections |\n\
+             |---|---|---|---|---|---|---|---|---|\n",
         );
-        let (mut rounds, mut elections) = (0, 0);
+        let (mut rounds, mut elections, mut hasty) = (0, 0, 0);
         for facts in &ALL {
             let Some(outcomes) = self.rounds.get(&facts.kind) else {
                 continue;
             };
-            let mut times: Vec<Duration> = outcomes.iter().map(|one| one.interruption).collect();
-            times.sort();
+            let times = sorted(outcomes, |one| one.interruption);
+            let level = sorted(outcomes, |one| one.level);
             let held: u64 = outcomes.iter().map(|one| one.elections).sum();
             let from = match facts.served {
                 Served::After => "the heal",
@@ -39,20 +39,24 @@ impl Report {
             };
             writeln!(
                 text,
-                "| `{}` | {} | {from} | {} | {} | {} | {held} |",
+                "| `{}` | {} | {from} | {} | {} | {} | {} | {} | {held} |",
                 facts.name,
                 outcomes.len(),
                 percentile(&times, 50).as_millis(),
                 percentile(&times, 99).as_millis(),
                 percentile(&times, 100).as_millis(),
+                percentile(&level, 50).as_millis(),
+                percentile(&level, 100).as_millis(),
             )
             .expect("a text grows");
             rounds += outcomes.len();
+            hasty += outcomes.len() - times.len();
             elections += held;
         }
         writeln!(
             text,
-            "\n{rounds} faults, {elections} elections. Messages: {} acknowledged, {} consumed, {} lost, {} duplicated, \
+            "\n{rounds} faults, {hasty} of them before the cluster was level again (their times do not count), \
+             {elections} elections. Messages: {} acknowledged, {} consumed, {} lost, {} duplicated, \
              {} wrongly redelivered, {} out of order, {} redelivered with the mark.",
             counts.acknowledged,
             counts.consumed,
@@ -65,6 +69,12 @@ impl Report {
         .expect("a text grows");
         text
     }
+}
+
+fn sorted(outcomes: &[Outcome], time: fn(&Outcome) -> Option<Duration>) -> Vec<Duration> {
+    let mut times: Vec<Duration> = outcomes.iter().filter_map(time).collect();
+    times.sort();
+    times
 }
 
 /// The smallest that so many of a hundred do not exceed.
@@ -93,7 +103,8 @@ mod tests {
         for (interruption, elections) in [(80, 1), (120, 2)] {
             report.add(Outcome {
                 kind: Kind::KillMaster,
-                interruption: Duration::from_millis(interruption),
+                interruption: Some(Duration::from_millis(interruption)),
+                level: Some(Duration::from_millis(7 * interruption)),
                 elections,
             });
         }
@@ -103,10 +114,10 @@ mod tests {
         };
         let text = report.text(counts);
         assert!(
-            text.contains("| `kill-master` | 2 | the fault | 80 | 120 | 120 | 3 |"),
+            text.contains("| `kill-master` | 2 | the fault | 80 | 120 | 120 | 560 | 840 | 3 |"),
             "{text}"
         );
-        assert!(text.contains("2 faults, 3 elections. Messages: 12 acknowledged"));
+        assert!(text.contains("2 faults, 0 of them before the cluster was level again (their times do not count), 3 elections. Messages: 12 acknowledged"));
         assert_eq!(text.lines().count(), 5, "{text}");
     }
 }

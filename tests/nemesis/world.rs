@@ -33,7 +33,7 @@ const BALLAST_BYTES: usize = 1 << 20;
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
 /// Seconds by which a clock jumps, one after another.
-const JUMPS: [&str; 4] = ["+3600", "-7200", "+86400000", "+0"];
+const JUMPS: [&str; 4] = ["+3600", "-7200", "+86400000", "-86400"];
 
 const BROKERS: [Host; 3] = [Host::Broker(0), Host::Broker(1), Host::Broker(2)];
 
@@ -73,6 +73,8 @@ pub(crate) struct World {
     /// What a file must be called to hurt it, while a damaged node is away.
     damaged: Option<PathBuf>,
     ballast: u64,
+    /// The last fault was healed, and nobody waited for what comes after that.
+    pub(crate) in_haste: bool,
 }
 
 impl World {
@@ -102,6 +104,7 @@ impl World {
             network,
             damaged: None,
             ballast: 0,
+            in_haste: false,
         })
     }
 
@@ -162,7 +165,7 @@ impl World {
             Kind::DamageReplica => self.damage(victim, choice),
             Kind::WipeMaster => self.wipe(master),
             Kind::WipeReplica => self.wipe(victim),
-            Kind::JumpClocks => self.jump_clock([master, victim][choice.hurt % 2]),
+            Kind::JumpClocks => self.jump_clock(victim, choice.hurt.is_multiple_of(2)),
             _ => self.hurt_network(kind, roles, choice),
         }
     }
@@ -232,6 +235,8 @@ impl World {
             Kind::DamageMaster => self.repair(roles.master),
             Kind::DamageReplica => self.repair(roles.victim),
             Kind::Delay => self.network.end_delay(),
+            // It goes on with the time of day that it should have.
+            Kind::JumpClocks => self.stop(roles.victim),
             _ => self.network.heal(),
         }
         for node in &mut self.cluster.nodes {
@@ -310,7 +315,7 @@ impl World {
     }
 
     /// The time of day jumps for a node; the time that only goes on does not.
-    fn jump_clock(&mut self, index: usize) {
+    fn jump_clock(&mut self, index: usize, leads: bool) {
         let file = self.cluster.directory().join("clock");
         let path = file.to_str().expect("our own names are text").to_owned();
         fs::write(&file, "+0").expect("there is room for a line");
@@ -323,9 +328,9 @@ impl World {
         ];
         self.cluster.nodes[index].start_with(&["--weight", "9"], &variables);
         self.cluster.complete();
-        // The heaviest one is chosen: the clock of a master jumps.
+        // Of two that are equally far on, the heavier one is chosen.
         let master = self.cluster.master();
-        if master != index {
+        if leads && master != index {
             self.stop(master);
             self.cluster.nodes[master].start(&[]);
             self.cluster.complete();
@@ -337,7 +342,6 @@ impl World {
                 "a clock that jumps by {jump} s stops the cluster"
             );
         }
-        self.stop(index);
     }
 
     /// Ends the load, and settles the account.
