@@ -74,6 +74,10 @@ test-rust: build ## the crates' own tests, the simulator, the real processes
 sim: ## a simulated cluster under faults: SEEDS=n [FROM=m] runs many, SEED=17 shows one ([LINES=n] its end)
 	@cargo sim --locked -- --exact every_seed_keeps_the_promises
 
+.PHONY: disk
+disk: ## the log alone on a simulated disk, crashed in any change: SEEDS=n [FROM=m] runs many, SEED=17 shows one
+	@cargo test --release --locked --package replicamq-simulation --test disk -- --exact every_seed_keeps_the_promises --nocapture
+
 .PHONY: model
 model: ## every history of a small cluster: TIMEOUTS=n CRASHES=n PROPOSALS=n BREAKS=n, from a healthy one on
 	cargo test --release --locked --package replicamq-simulation --test model -- --nocapture

@@ -9,6 +9,9 @@ use std::process::Command;
 /// Fewer would show little.
 const DEFECTS_MIN: usize = 25;
 
+/// What finds a defect that names no test.
+const SEEDS_TEST: &str = "every_seed_keeps_the_promises";
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }
@@ -53,7 +56,6 @@ fn every_defect_can_still_be_planted() {
 
 #[test]
 fn every_defect_says_what_it_breaks_and_what_finds_it() {
-    let tests = fs::read_to_string(folder().join("main.rs")).expect("the simulator has tests");
     for defect in defects() {
         let name = defect.display();
         let text = fs::read_to_string(&defect).expect("a patch is text");
@@ -61,9 +63,14 @@ fn every_defect_says_what_it_breaks_and_what_finds_it() {
         for line in ["Breaks", "Defect"] {
             assert!(header.contains_key(line), "{name} has no line {line}:");
         }
-        if let Some(test) = header.get("Test") {
-            let found = tests.contains(&format!("\nfn {test}() {{"));
-            assert!(found, "{name} names {test}, and there is no such test");
-        }
+        let target = match header.get("Target") {
+            Some(target) => format!("{target}.rs"),
+            None => "main.rs".to_owned(),
+        };
+        let tests = fs::read_to_string(folder().join(&target));
+        let tests = tests.unwrap_or_else(|error| panic!("{name}: {target}: {error}"));
+        let test = header.get("Test").unwrap_or(&SEEDS_TEST);
+        let found = tests.contains(&format!("\nfn {test}() {{"));
+        assert!(found, "{name} names {test}, and there is no such test");
     }
 }

@@ -253,7 +253,7 @@ impl Disk {
         self.doubtful |= end.power;
         self.unsynced.clear();
         self.store.crash();
-        self.recover(random, end, floor, false)?;
+        self.recover(random, end, &floor, false)?;
         Ok(())
     }
 
@@ -285,11 +285,11 @@ impl Disk {
         &mut self,
         random: &mut Random,
         end: End,
-        floor: Floor,
+        floor: &Floor,
         rotten: bool,
     ) -> Result<bool, Trouble> {
         let broken = |text: String| Err(Trouble::Broken(text));
-        let found = self.ground.recover(&floor, end.power, random)?;
+        let found = self.ground.recover(floor, end.power, random)?;
         let damaged = found.damage.is_some() || (rotten && found.fill == Fill::Unfilled);
         if let Some(damage) = &found.damage
             && !rotten
@@ -352,7 +352,7 @@ impl Disk {
             gasps: false,
             may_damage: true,
         };
-        let found = self.recover(random, end, floor, true)?;
+        let found = self.recover(random, end, &floor, true)?;
         Ok((what, found))
     }
 

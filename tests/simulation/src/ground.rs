@@ -65,7 +65,7 @@ impl From<OpenError> for Trouble {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Disk(error) => error.into(),
-            other => Self::Broken(other.to_string()),
+            newer @ OpenError::NewerFormat { .. } => Self::Broken(newer.to_string()),
         }
     }
 }
