@@ -13,6 +13,7 @@
 //! | `a` | durable u32, sequence u64 | nothing: acknowledged ahead of the watermark | `mark.rs` |
 //! | `w` | slot u32 | one remembered key of a send | `duplicate.rs` |
 //! | `W` | number u64 of the first | a page of remembered keys | `duplicate.rs` |
+//! | `V` | nothing | u32: the format of all this, if it is not the first | `format.rs` |
 //!
 //! Records, marks, slots and pages are read completely when a mastership begins;
 //! messages (`m`, `t`) never are.
@@ -22,6 +23,7 @@ use thiserror::Error;
 
 pub(crate) mod duplicate;
 pub(crate) mod durable;
+pub(crate) mod format;
 pub(crate) mod mark;
 pub(crate) mod message;
 pub(crate) mod queue;
@@ -87,6 +89,7 @@ pub(crate) fn boot_ranges() -> Vec<(Bytes, Bytes)> {
         mark::KIND,
         duplicate::SLOT_KIND,
         duplicate::PAGE_KIND,
+        format::KIND,
     ]
     .map(kind_range)
     .to_vec()

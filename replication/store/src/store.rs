@@ -4,7 +4,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -18,7 +18,7 @@ use crate::directory::{Directory, Locked};
 use crate::holds::{Holds, LogHold};
 use crate::reader::Reader;
 use crate::scrub::{self, Scrubber};
-use crate::table::{Table, TableError};
+use crate::table::{self, Table, TableError};
 use crate::writer::{self, Writer};
 use crate::{
     COMMANDS_MAX, CheckpointError, ClusterError, Damage, FatalError, Identity, Load, OpenError,
@@ -410,12 +410,25 @@ fn open_table(
     match opened {
         Ok(table) => Ok(table),
         Err(TableError::Failed(reason)) => Err(OpenError::Store { path, reason }),
+        Err(TableError::Newer(found)) => Err(newer(path, found)),
         Err(TableError::Damaged(reason) | TableError::Missing(reason)) => {
+            // A later build may have laid it out so that it does not even open here.
+            if let Err(TableError::Newer(found)) = Table::inspect(&path) {
+                return Err(newer(path, found));
+            }
             damage.get_or_insert(Damage::Store { path, reason });
             directory.replace_damaged(options)?;
             Table::open(&directory.table_path(), options)
                 .map_err(|error| store_error(directory, error))
         }
+    }
+}
+
+fn newer(path: PathBuf, found: u32) -> OpenError {
+    OpenError::NewerFormat {
+        path,
+        found,
+        known: table::FORMAT,
     }
 }
 

@@ -19,6 +19,9 @@ use crate::{CheckpointError, FatalError, Load, Options};
 const META: &str = "meta";
 const APPLIED_KEY: &[u8] = b"applied";
 const HISTORY_KEY: &[u8] = b"history";
+/// Of all that the store holds, u32; absent: 1.
+const FORMAT_KEY: &[u8] = b"format";
+pub(crate) const FORMAT: u32 = 1;
 
 /// Write buffers a column family may fill while others are flushed.
 const WRITE_BUFFERS_MAX: i32 = 3;
@@ -48,6 +51,8 @@ pub(crate) enum TableError {
     Damaged(String),
     /// One of its files is not there.
     Missing(String),
+    /// A later build wrote it, in this format.
+    Newer(u32),
     /// Anything else.
     Failed(String),
 }
@@ -55,8 +60,12 @@ pub(crate) enum TableError {
 impl TableError {
     /// What RocksDB said.
     pub(crate) fn into_reason(self) -> String {
-        let (Self::Damaged(reason) | Self::Missing(reason) | Self::Failed(reason)) = self;
-        reason
+        match self {
+            Self::Damaged(reason) | Self::Missing(reason) | Self::Failed(reason) => reason,
+            Self::Newer(found) => {
+                format!("it has format {found}, but this build knows {FORMAT}")
+            }
+        }
     }
 }
 
@@ -149,10 +158,10 @@ impl Table {
                     reason,
                 })
             }
-            Err(TableError::Failed(reason)) => Err(FatalError::Store {
+            Err(error @ (TableError::Failed(_) | TableError::Newer(_))) => Err(FatalError::Store {
                 operation: "read",
                 path: self.path.clone(),
-                reason,
+                reason: error.into_reason(),
             }),
         }
     }
@@ -263,9 +272,11 @@ impl Table {
             TableError::Missing(reason) if reason.contains(&ours) => {
                 CheckpointError::StoreDamaged { path, reason }
             }
-            TableError::Missing(reason) | TableError::Failed(reason) => {
-                let directory = directory.to_owned();
-                CheckpointError::Refused { directory, reason }
+            TableError::Missing(_) | TableError::Failed(_) | TableError::Newer(_) => {
+                CheckpointError::Refused {
+                    directory: directory.to_owned(),
+                    reason: error.into_reason(),
+                }
             }
         }
     }
@@ -289,10 +300,10 @@ impl Table {
             TableError::Damaged(reason) | TableError::Missing(reason) => {
                 FatalError::StoreDamaged { path, reason }
             }
-            TableError::Failed(reason) => FatalError::Store {
+            error @ (TableError::Failed(_) | TableError::Newer(_)) => FatalError::Store {
                 operation,
                 path,
-                reason,
+                reason: error.into_reason(),
             },
         }
     }
@@ -366,6 +377,13 @@ fn families(options: &Options) -> Vec<ColumnFamilyDescriptor> {
 
 fn floor(db: &DB, meta: &ColumnFamily, options: &ReadOptions) -> Result<Floor, TableError> {
     let get = |key| db.get_cf_opt(meta, key, options).map_err(sort);
+    if let Some(format) = get(FORMAT_KEY)? {
+        let format = format.as_slice().try_into().map_err(|_| no_meta())?;
+        let found = u32::from_le_bytes(format);
+        if found > FORMAT {
+            return Err(TableError::Newer(found));
+        }
+    }
     let (Some(applied), Some(history)) = (get(APPLIED_KEY)?, get(HISTORY_KEY)?) else {
         return Err(no_meta());
     };

@@ -11,7 +11,7 @@ use crate::duplicate::Duplicates;
 use crate::entry::Memory;
 use crate::feed::{Cursors, Durable, Feed, Owner, Queue};
 use crate::keyspace::message::Log;
-use crate::keyspace::{Damage, duplicate, durable, mark, queue, topic};
+use crate::keyspace::{Damage, duplicate, durable, format, mark, queue, topic};
 use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::slab::{Key, Slab};
@@ -41,6 +41,16 @@ pub enum BootError {
         /// What is wrong.
         reason: String,
     },
+    /// A later build wrote it.
+    #[error(
+        "it has format {found}, but this build knows {known}: run the build that wrote it, or a later one"
+    )]
+    NewerFormat {
+        /// Its format.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
     /// A durable subscription without its topic.
     #[error("durable subscription {durable} belongs to topic {topic}, which has no record")]
     TopicMissing {
@@ -65,6 +75,17 @@ struct Records {
 impl Records {
     fn parse(boot: Boot) -> Result<Self, BootError> {
         let mut records = Self::default();
+        let formats = boot
+            .pairs
+            .iter()
+            .filter(|(key, _)| key.first() == Some(&format::KIND));
+        for (key, value) in formats {
+            let found = format::parse(key, value).unwrap_or_default();
+            if found > format::FORMAT {
+                let known = format::FORMAT;
+                return Err(BootError::NewerFormat { found, known });
+            }
+        }
         for (key, value) in boot.pairs {
             let named = key.clone();
             records
@@ -97,6 +118,9 @@ impl Records {
             }
             Some(duplicate::SLOT_KIND) => self.slots.push(duplicate::Slot::parse(key, &value)?),
             Some(duplicate::PAGE_KIND) => self.pages.push(duplicate::Page::parse(key, value)?),
+            Some(format::KIND) => {
+                format::parse(key, &value)?;
+            }
             _ => return Err(Damage::Key),
         }
         Ok(())
@@ -219,4 +243,21 @@ impl Broker {
 
 fn after_last<T>(records: &BTreeMap<u32, T>) -> u32 {
     records.last_key_value().map_or(0, |(last, _)| last + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_later_build_stored_is_refused_in_words() {
+        let pair = |format: u32| {
+            let value = Bytes::copy_from_slice(&format.to_be_bytes());
+            vec![(Bytes::from_static(&[format::KIND]), value)]
+        };
+        let boot = |format| Broker::new(1, Limits::default(), pair(format)).map(drop);
+        assert_eq!(boot(format::FORMAT), Ok(()));
+        let refused = boot(format::FORMAT + 1).unwrap_err().to_string();
+        assert!(refused.contains("run the build that wrote it"), "{refused}");
+    }
 }

@@ -8,11 +8,15 @@ use std::sync::Arc;
 use replicamq_quorum::Position;
 
 use crate::error::Context;
-use crate::{Disk, DiskError, DiskFile, files};
+use crate::{Disk, DiskError, DiskFile, OpenError, files};
 
 /// Two slots, written in turn, a page each: one of them is always whole.
 const SLOT_BYTES: u64 = files::PAGE_BYTES;
 const USED_BYTES: usize = 32;
+
+/// In the four bytes after the checksum stands 0. A later format has its number there, within
+/// what the checksum covers: so one is told from the other, and from damage.
+const VERSION: u32 = 1;
 
 #[derive(Debug)]
 pub(crate) struct Mark {
@@ -47,12 +51,16 @@ impl Mark {
     }
 
     /// `None` if it is missing or damaged.
-    pub(crate) fn open(disk: &dyn Disk, directory: &Path) -> Result<Option<Self>, DiskError> {
+    pub(crate) fn open(disk: &dyn Disk, directory: &Path) -> Result<Option<Self>, OpenError> {
         let path = path(directory);
         let Some(bytes) = files::read(disk, &path)? else {
             return Ok(None);
         };
         let slot = usize::try_from(SLOT_BYTES).expect("a page fits");
+        if let Some(found) = bytes.chunks(slot).filter_map(newer).max() {
+            let known = VERSION;
+            return Err(OpenError::NewerFormat { path, found, known });
+        }
         let Some((turn, position)) = bytes.chunks(slot).filter_map(decode).max() else {
             return Ok(None);
         };
@@ -122,6 +130,13 @@ fn decode(slot: &[u8]) -> Option<(u64, Position)> {
     (turn > 0 && *slot == encode(turn, position)).then_some((turn, position))
 }
 
+/// The format of a slot that a later build wrote.
+fn newer(slot: &[u8]) -> Option<u32> {
+    let (checksum, rest) = slot.get(..USED_BYTES)?.split_first_chunk()?;
+    let version = u32::from_le_bytes(*rest.first_chunk()?);
+    (version > VERSION && u32::from_le_bytes(*checksum) == crc32c::crc32c(rest)).then_some(version)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -146,5 +161,31 @@ mod tests {
         assert_eq!(found.position(), Position::new(1, 4));
         fs::write(&path, b"").unwrap();
         assert!(Mark::open(&RealDisk, directory.path()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_later_format_is_refused_and_a_flipped_bit_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Mark::open(&RealDisk, directory.path());
+        Mark::create(&RealDisk, directory.path(), Position::new(1, 5)).unwrap();
+        let path = path(directory.path());
+        let whole = fs::read(&path).unwrap();
+        let mut flipped = whole.clone();
+        flipped[4] ^= 2;
+        fs::write(&path, &flipped).unwrap();
+        assert_eq!(
+            open().unwrap().unwrap().position(),
+            Position::new(1, 5),
+            "of the other slot"
+        );
+        let mut later = whole;
+        later[4] = 2;
+        let checksum = crc32c::crc32c(&later[4..USED_BYTES]);
+        later[..4].copy_from_slice(&checksum.to_le_bytes());
+        fs::write(&path, &later).unwrap();
+        assert!(matches!(
+            open(),
+            Err(OpenError::NewerFormat { found: 2, .. })
+        ));
     }
 }

@@ -90,6 +90,31 @@ fn a_damaged_store_is_put_aside_and_begun_anew() {
     assert_eq!(rig.keys().len(), 3);
 }
 
+/// What a later build wrote is neither read nor taken for damage and put aside.
+#[test]
+fn a_store_of_a_later_format_is_refused_and_stays() {
+    for families in [&["default", "meta"][..], &["default", "meta", "later"]] {
+        let directory = tempfile::tempdir().unwrap();
+        let rig = open(directory.path());
+        rig.commit(puts(1, 1, 3));
+        let path = rig.store.directory.table_path();
+        rig.store.close();
+        let mut settings = rocksdb::Options::default();
+        settings.create_missing_column_families(true);
+        let db = rocksdb::DB::open_cf(&settings, &path, families).unwrap();
+        let meta = db.cf_handle("meta").unwrap();
+        db.put_cf(meta, b"format", 2_u32.to_le_bytes()).unwrap();
+        db.flush_cf(meta).unwrap();
+        drop(db);
+        let Err(OpenError::NewerFormat { found: 2, .. }) = try_open(options(directory.path()))
+        else {
+            panic!("it was opened");
+        };
+        assert!(path.join("CURRENT").exists());
+        assert!(!directory.path().join("damaged").exists());
+    }
+}
+
 #[test]
 fn a_second_process_is_refused_and_told_who_holds_the_directory() {
     let directory = tempfile::tempdir().unwrap();
