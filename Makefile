@@ -67,7 +67,8 @@ test: deps test-rust test-clients test-deploy ## everything that a change must p
 
 .PHONY: test-rust
 test-rust: build ## the crates' own tests, the simulator, the real processes
-	@export REPLICAMQ_EARLIER=$$(tests/earlier $(CARGO_TARGET_DIR)/release $(CACHE))
+	@REPLICAMQ_EARLIER=$$(tests/earlier $(CARGO_TARGET_DIR)/release $(CACHE))
+	export REPLICAMQ_EARLIER
 	cargo test --release --locked --workspace
 
 .PHONY: sim

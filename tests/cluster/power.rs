@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use replicamq_harness::cluster::{Cluster, say, shared_zookeeper};
+use replicamq_harness::cluster::{Cluster, not_tested, shared_zookeeper};
 use replicamq_harness::load::Load;
 
 /// A file with a file system in it, mounted where a node has its directory. What the
@@ -78,8 +78,8 @@ fn what_was_acknowledged_had_been_synced() {
         .map(|node| Disk::make(&node.directory))
         .collect();
     let Some(mut disks) = disks else {
-        return say(
-            "not tested: a power cut needs file systems on loop devices, which may not be mounted here",
+        return not_tested(
+            "a power cut needs file systems on loop devices, which may not be mounted here",
         );
     };
     cluster.start_all();

@@ -1,7 +1,7 @@
 //! Syncs that fail or hang, and what a loss of power leaves of what was not synced: every
 //! file of the nodes lies on file systems of ours.
 
-use replicamq_harness::cluster::{Cluster, say, shared_zookeeper};
+use replicamq_harness::cluster::{Cluster, not_tested, shared_zookeeper};
 use replicamq_harness::failing_disk::FailingDisk;
 use replicamq_harness::load::Load;
 use replicamq_harness::wait;
@@ -16,7 +16,7 @@ fn prepare() -> Option<(Cluster, Vec<FailingDisk>)> {
         .map(|node| FailingDisk::mount(&node.directory))
         .collect::<Option<Vec<_>>>();
     if disks.is_none() {
-        say("not tested: a disk whose syncs fail needs FUSE, which may not be mounted here");
+        not_tested("a disk whose syncs fail needs FUSE, which may not be mounted here");
     }
     Some((cluster, disks?))
 }

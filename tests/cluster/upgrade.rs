@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use replicamq_harness::cluster::{Cluster, say, shared_zookeeper};
+use replicamq_harness::cluster::{Cluster, not_tested, shared_zookeeper};
 use replicamq_harness::load::Load;
 use replicamq_harness::process;
 
@@ -15,7 +15,7 @@ const FAILOVERS_MAX: usize = 12;
 fn earlier() -> Option<PathBuf> {
     let path = std::env::var_os("REPLICAMQ_EARLIER").filter(|path| !path.is_empty());
     if path.is_none() {
-        say("not tested: an upgrade needs REPLICAMQ_EARLIER, as `make test-rust` sets it");
+        not_tested("an upgrade needs REPLICAMQ_EARLIER, as `make test-rust` sets it");
     }
     path.map(PathBuf::from)
 }

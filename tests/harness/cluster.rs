@@ -1,6 +1,7 @@
 //! Three brokers and a real ZooKeeper, as processes on free ports of this machine.
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
@@ -299,11 +300,18 @@ fn show(node: &Node) {
     say(&format!("--- {}:\n{}", node.name, lines[from..].join("\n")));
 }
 
-/// A line for whoever runs the tests.
-#[expect(
-    clippy::print_stderr,
-    reason = "a failed test shows what the nodes said, and one that cannot run says why"
-)]
+/// A line for whoever runs the tests, also of one that passes.
 pub fn say(text: &str) {
-    eprintln!("{text}");
+    writeln!(io::stderr(), "{text}").expect("the terminal takes a line");
+}
+
+/// What this machine lacks for a test. Where all must be tested (`REPLICAMQ_TEST_ALL`), the
+/// test fails.
+#[track_caller]
+pub fn not_tested(why: &str) {
+    say(&format!("NOT TESTED: {why}"));
+    assert!(
+        std::env::var_os("REPLICAMQ_TEST_ALL").is_none(),
+        "REPLICAMQ_TEST_ALL is set: {why}"
+    );
 }

@@ -71,7 +71,7 @@ impl Service {
                 sender.node
             )));
         }
-        version::check(&sender).map_err(Status::failed_precondition)?;
+        version::check(&sender).map_err(Status::out_of_range)?;
         let node = NodeId::new(&sender.node);
         let state = self.shared.state();
         if !state.peers.contains_key(&node) {

@@ -167,7 +167,7 @@ impl Shared {
             Some(sender)
                 if sender.node == asked.as_str() && sender.cluster == self.config.cluster =>
             {
-                version::check(sender).map_err(Status::failed_precondition)
+                version::check(sender).map_err(Status::out_of_range)
             }
             Some(sender) => Err(Status::internal(format!(
                 "the address of {asked} belongs to node {} of cluster {}",

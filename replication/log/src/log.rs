@@ -293,25 +293,23 @@ impl Log {
         Ok(())
     }
 
-    /// Drops the oldest segments beyond the retention that end at or below
-    /// `flushed`; the first sequence left, if any went. What follows `held`
-    /// stays longer.
+    /// Drops the oldest segment if it is beyond the retention and ends at or below
+    /// `flushed`; the first sequence left, if it went. What follows `held` stays
+    /// longer. One at a time: those that a start found are too old all at once, and
+    /// each costs a sync for which the next entries wait.
     pub fn trim(
         &mut self,
         flushed: Sequence,
         held: Option<Sequence>,
     ) -> Result<Option<Sequence>, DiskError> {
         let now = pace::now();
-        let mut first = None;
-        while let Some(old) = self
-            .index
-            .drop_oldest(self.options.retention, now, flushed, held)
-        {
-            self.spares.recycle(&old)?;
-            files::sync_directory(&*self.options.disk, &self.options.directory)?;
-            first = Some(self.index.first());
-        }
-        Ok(first)
+        let retention = self.options.retention;
+        let Some(old) = self.index.drop_oldest(retention, now, flushed, held) else {
+            return Ok(None);
+        };
+        self.spares.recycle(&old)?;
+        files::sync_directory(&*self.options.disk, &self.options.directory)?;
+        Ok(Some(self.index.first()))
     }
 
     /// Cuts everything after `keep`; durable when it returns. A crash in

@@ -52,7 +52,7 @@ pub struct Options {
     /// Log kept for replicas that catch up. Older segments go once RocksDB has
     /// flushed past them.
     pub retention_bytes: u64,
-    /// Log files whose last entry is older go, too, as soon as RocksDB has flushed past them.
+    /// A log file goes, too, once a later one was begun so long ago and RocksDB has flushed past it.
     pub retention_age: Duration,
     /// Log that a start may have to replay: RocksDB flushes after so much.
     pub replay_bytes_max: u64,

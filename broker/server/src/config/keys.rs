@@ -106,7 +106,7 @@ keys! {
         log_segment_bytes: Bytes, "REPLICAMQ_LOG_SEGMENT_BYTES", "BYTES";
         /// How much log is kept for nodes that were away; beyond it they take a snapshot [default: 1GiB]
         log_retention_bytes: Bytes, "REPLICAMQ_LOG_RETENTION_BYTES", "BYTES";
-        /// Log older than this goes, too, a whole file at a time; 1m or more [default: 7d]
+        /// A log file goes, too, once a later one was begun so long ago; 1m or more [default: 7d]
         log_retention_age: Interval, "REPLICAMQ_LOG_RETENTION_AGE", "TIME";
         /// What a snapshot for another node may take in a second, so that clients do not feel it; 0: as much as goes [default: 64MiB]
         snapshot_rate: Bytes, "REPLICAMQ_SNAPSHOT_RATE", "BYTES";

@@ -67,7 +67,7 @@ impl FromStr for Interval {
     fn from_str(text: &str) -> Result<Self, String> {
         let refused = || {
             format!(
-                "`{text}` is not a length of time: write for example \"500ms\", \"2s\" or \"1m\""
+                "`{text}` is not a length of time: write for example \"500ms\", \"2s\", \"1m\" or \"7d\""
             )
         };
         let text = text.trim();
@@ -355,7 +355,7 @@ mod tests {
         );
         assert_eq!(
             "soon".parse::<Interval>().unwrap_err(),
-            "`soon` is not a length of time: write for example \"500ms\", \"2s\" or \"1m\""
+            "`soon` is not a length of time: write for example \"500ms\", \"2s\", \"1m\" or \"7d\""
         );
     }
 

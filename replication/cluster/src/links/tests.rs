@@ -462,7 +462,7 @@ async fn a_build_that_is_too_new_is_refused_in_words() {
     let token = "secret".parse().unwrap();
     request.metadata_mut().insert("replicamq-token", token);
     let refused = client.ask(request).await.unwrap_err();
-    assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+    assert_eq!(refused.code(), tonic::Code::OutOfRange);
     assert!(refused.message().contains("b is too new"), "{refused}");
 }
 

@@ -63,6 +63,10 @@ impl Runner {
         session.during(client.mkdir(&paths.root, &options)).await?;
         // It is made after `nodes`: whoever sees it and still makes `nodes`, makes that anew.
         let before = session.during(get(&client, &paths.cluster, false)).await?;
+        if let Some((data, ..)) = &before {
+            let found = parse::<ClusterNode>(&paths.cluster, data)?;
+            found.known(&paths.cluster).map_err(Broken::Refused)?;
+        }
         let places = to_json(&Places {
             replicas: self.config.replicas,
             registered: 0,
