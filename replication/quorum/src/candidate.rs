@@ -1,5 +1,6 @@
 //! Without a master: asking, claiming the next epoch, collecting promises.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::master::Master;
@@ -104,8 +105,8 @@ impl Candidate {
 
 /// Who stands before whom: the furthest log, then the operator's preference,
 /// then who came first.
-fn standing(durable: Position, weight: u32, rank: i64) -> (Position, u32, i64) {
-    (durable, weight, -rank)
+fn standing(durable: Position, weight: u32, rank: i64) -> (Position, u32, Reverse<i64>) {
+    (durable, weight, Reverse(rank))
 }
 
 impl Quorum {
@@ -246,7 +247,11 @@ impl Quorum {
             return;
         }
         let highest = willing.iter().map(|a| a.promised).max().unwrap_or_default();
-        let epoch = Epoch(self.known.0.max(self.promised).max(highest).0 + 1);
+        let Some(epoch) = self.known.0.max(self.promised).max(highest).next() else {
+            // No cluster is that old: somebody told us nonsense. Claimed all the same it
+            // would be epoch 0, which everybody left behind.
+            return;
+        };
         self.state = State::Candidate(Candidate {
             epoch,
             won: false,

@@ -2,6 +2,7 @@
 
 mod cuts;
 mod hung_disk;
+mod nonsense;
 mod outlook;
 mod transfer;
 mod voters;

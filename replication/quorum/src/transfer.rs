@@ -4,6 +4,8 @@
 //! to stand. Until the successor's claim fences it, it stays master, so that nobody else
 //! stands; should that not come in time, it serves again.
 
+use std::cmp::Reverse;
+
 use crate::candidate::Electing;
 use crate::master::Master;
 use crate::quorum::State;
@@ -90,7 +92,7 @@ impl Quorum {
             None => ready
                 .max_by_key(|member| {
                     let copy = master.replicas[&member.node].copy(Copy::Memory);
-                    (copy, member.weight, -member.rank)
+                    (copy, member.weight, Reverse(member.rank))
                 })
                 .ok_or(TransferError::Nobody)?,
         };
