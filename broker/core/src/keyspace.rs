@@ -38,6 +38,10 @@ pub(crate) enum Damage {
     Value,
 }
 
+/// No counter of a broker gets so high: a record that says so is damaged, and whoever
+/// counted on from there would soon begin again at 0.
+pub(crate) const NUMBER_MAX: u64 = 1 << 62;
+
 /// A key of a kind and one number.
 pub(crate) type NumberKey = [u8; 5];
 /// A key of a kind, a number and a sequence.
@@ -61,7 +65,10 @@ pub(crate) fn parse_number(kind: u8, key: &[u8]) -> Result<u32, Damage> {
         [first, number @ ..] if *first == kind => number
             .try_into()
             .map(u32::from_be_bytes)
-            .map_err(|_| Damage::Key),
+            .ok()
+            // The last one is never given: none could follow.
+            .filter(|number| *number < u32::MAX)
+            .ok_or(Damage::Key),
         _ => Err(Damage::Key),
     }
 }

@@ -95,7 +95,21 @@ impl Records {
                     reason: damage.to_string(),
                 })?;
         }
+        records.check_pages()?;
         Ok(records)
+    }
+
+    /// Each page begins where the one before ends, or later.
+    fn check_pages(&mut self) -> Result<(), BootError> {
+        self.pages.sort_unstable_by_key(|page| page.first);
+        let overlaps = |pair: &&[duplicate::Page]| pair[0].end() > pair[1].first;
+        match self.pages.windows(2).find(overlaps) {
+            None => Ok(()),
+            Some(pair) => Err(BootError::Damaged {
+                key: Bytes::copy_from_slice(&duplicate::Page::key(pair[1].first)),
+                reason: "the page before it holds some of its keys".to_owned(),
+            }),
+        }
     }
 
     fn add(&mut self, key: &[u8], value: Bytes) -> Result<(), Damage> {
@@ -259,5 +273,41 @@ mod tests {
         assert_eq!(boot(format::FORMAT), Ok(()));
         let refused = boot(format::FORMAT + 1).unwrap_err().to_string();
         assert!(refused.contains("run the build that wrote it"), "{refused}");
+    }
+
+    fn begun(pairs: &[(&[u8], Vec<u8>)]) -> Result<Broker, BootError> {
+        let owned = |(key, value): &(&[u8], Vec<u8>)| {
+            (Bytes::copy_from_slice(key), Bytes::from(value.clone()))
+        };
+        let pairs: Vec<(Bytes, Bytes)> = pairs.iter().map(owned).collect();
+        Broker::new(1, Limits::default(), pairs)
+    }
+
+    fn page(first: u64, keys: u128) -> ([u8; 9], Vec<u8>) {
+        let page = duplicate::Page::new(first, 1..=keys);
+        (duplicate::Page::key(first), page.value().to_vec())
+    }
+
+    #[test]
+    fn pages_that_share_keys_are_damage() {
+        let (one, held) = page(0, 5);
+        let (two, more) = page(4, 1);
+        let error = begun(&[(&one, held.clone()), (&two, more.clone())]).unwrap_err();
+        assert!(error.to_string().contains("the page before it"), "{error}");
+        let (three, _) = page(5, 1);
+        assert!(begun(&[(&one, held), (&three, more)]).is_ok());
+    }
+
+    #[test]
+    fn a_number_after_which_none_is_left_is_damage() {
+        let (first, keys) = page(u64::MAX - 1, 3);
+        assert!(begun(&[(&first, keys)]).is_err());
+        let slot = duplicate::Slot {
+            counter: u64::MAX,
+            digest: 1,
+        };
+        assert!(begun(&[(&slot.key(), slot.value().to_vec())]).is_err());
+        assert!(begun(&[(&queue::key(u32::MAX), Vec::new())]).is_err());
+        assert!(begun(&[(&queue::key(u32::MAX - 1), Vec::new())]).is_ok());
     }
 }

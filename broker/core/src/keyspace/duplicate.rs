@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::{Damage, NumberKey, number_key, parse_number};
+use super::{Damage, NUMBER_MAX, NumberKey, number_key, parse_number};
 
 /// Recent keys, in a ring: the nth is in slot `n % SLOTS`.
 pub(crate) const SLOT_KIND: u8 = b'w';
@@ -43,8 +43,12 @@ impl Slot {
     pub(crate) fn parse(key: &[u8], value: &[u8]) -> Result<Self, Damage> {
         parse_number(SLOT_KIND, key)?;
         let (counter, digest) = value.split_at_checked(8).ok_or(Damage::Value)?;
+        let counter = u64::from_be_bytes(counter.try_into().map_err(|_| Damage::Value)?);
+        if counter > NUMBER_MAX {
+            return Err(Damage::Value);
+        }
         Ok(Self {
-            counter: u64::from_be_bytes(counter.try_into().map_err(|_| Damage::Value)?),
+            counter,
             digest: u128::from_be_bytes(digest.try_into().map_err(|_| Damage::Value)?),
         })
     }
@@ -98,8 +102,12 @@ impl Page {
         if !value.len().is_multiple_of(DIGEST_BYTES) {
             return Err(Damage::Value);
         }
+        let first = u64::from_be_bytes(first);
+        if first > NUMBER_MAX {
+            return Err(Damage::Key);
+        }
         Ok(Self {
-            first: u64::from_be_bytes(first),
+            first,
             digests: value,
         })
     }
@@ -113,7 +121,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn slots_round_trip(counter: u64, digest: u128) {
+        fn slots_round_trip(counter: u32, digest: u128) {
+            let counter = counter.into();
             let slot = Slot { counter, digest };
             prop_assert_eq!(Slot::parse(&slot.key(), &slot.value()), Ok(slot));
         }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::{Damage, NumberKey, number_key, parse_number};
+use super::{Damage, NUMBER_MAX, NumberKey, number_key, parse_number};
 
 pub(crate) const KIND: u8 = b'd';
 
@@ -31,6 +31,9 @@ pub(crate) fn key(durable: u32) -> NumberKey {
 
 pub(crate) fn parse(key: &[u8], value: Bytes) -> Result<(u32, Record), Damage> {
     let record = Record::decode(value).map_err(|_| Damage::Value)?;
+    if record.acknowledged.max(record.dispatched) > NUMBER_MAX {
+        return Err(Damage::Value);
+    }
     Ok((parse_number(KIND, key)?, record))
 }
 
@@ -47,9 +50,10 @@ mod tests {
             client_id in ".*",
             name in ".*",
             topic: u32,
-            acknowledged: u64,
-            dispatched: u64,
+            acknowledged: u32,
+            dispatched: u32,
         ) {
+            let (acknowledged, dispatched) = (acknowledged.into(), dispatched.into());
             let record = Record { client_id, name, topic, acknowledged, dispatched };
             let value = Bytes::from(record.encode_to_vec());
             prop_assert_eq!(parse(&key(durable), value), Ok((durable, record)));

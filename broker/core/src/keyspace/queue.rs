@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::{Damage, NumberKey, number_key, parse_number};
+use super::{Damage, NUMBER_MAX, NumberKey, number_key, parse_number};
 
 pub(crate) const KIND: u8 = b'q';
 
@@ -32,7 +32,8 @@ pub(crate) fn key(queue: u32) -> NumberKey {
 
 pub(crate) fn parse(key: &[u8], value: Bytes) -> Result<(u32, Record), Damage> {
     let record = Record::decode(value).map_err(|_| Damage::Value)?;
-    if record.head > record.next_sequence || record.dispatched > record.next_sequence {
+    let high = record.next_sequence.max(record.depth) > NUMBER_MAX;
+    if high || record.head > record.next_sequence || record.dispatched > record.next_sequence {
         return Err(Damage::Value);
     }
     Ok((parse_number(KIND, key)?, record))
@@ -46,9 +47,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trip(queue: u32, name in ".*", head: u32, live: u32, depth: u64) {
+        fn round_trip(queue: u32, name in ".*", head: u32, live: u32, depth: u32) {
             let next_sequence = u64::from(head) + u64::from(live);
-            let head = u64::from(head);
+            let (head, depth) = (u64::from(head), u64::from(depth));
             let record = Record { name, next_sequence, head, depth, dispatched: head };
             let value = Bytes::from(record.encode_to_vec());
             prop_assert_eq!(parse(&key(queue), value), Ok((queue, record)));

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::{Damage, NumberKey, number_key, parse_number};
+use super::{Damage, NUMBER_MAX, NumberKey, number_key, parse_number};
 
 pub(crate) const KIND: u8 = b'T';
 
@@ -26,7 +26,7 @@ pub(crate) fn key(topic: u32) -> NumberKey {
 
 pub(crate) fn parse(key: &[u8], value: Bytes) -> Result<(u32, Record), Damage> {
     let record = Record::decode(value).map_err(|_| Damage::Value)?;
-    if record.trimmed > record.next_sequence {
+    if record.trimmed > record.next_sequence || record.next_sequence > NUMBER_MAX {
         return Err(Damage::Value);
     }
     Ok((parse_number(KIND, key)?, record))
