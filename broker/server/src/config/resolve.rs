@@ -74,6 +74,7 @@ impl Resolver {
     fn config(&mut self, surroundings: &Surroundings) -> Result<Config, Refusal> {
         self.check_standalone()?;
         let (hostname, node, directory) = self.identity(surroundings);
+        self.check_paths()?;
         self.check_directory(&directory)?;
         let stomp = self
             .keys
@@ -115,6 +116,24 @@ impl Resolver {
         self.check_ports(&config)?;
         self.warn_of_what_is_unusual(&config);
         Ok(config)
+    }
+
+    /// A configuration is text: one that is not could neither be written to a file nor shown.
+    fn check_paths(&self) -> Result<(), Refusal> {
+        let paths = [
+            ("directory", &self.keys.directory),
+            ("security_token_file", &self.keys.security_token_file),
+            ("zk_password_file", &self.keys.zk_password_file),
+        ];
+        for (key, path) in paths {
+            if let Some(path) = path.as_ref().filter(|path| path.to_str().is_none()) {
+                let problem = format!("{key} = {} is not text in UTF-8", path.display());
+                return Err(self
+                    .refuse(key, problem)
+                    .cure("name a path that can be written in a file, or a link to this one"));
+            }
+        }
+        Ok(())
     }
 
     /// It need not be there yet; what cannot become a directory is said here.

@@ -37,6 +37,22 @@ fn refused(toml: &str) -> String {
     resolved(toml).unwrap_err().to_string()
 }
 
+#[test]
+fn a_path_that_is_no_text_is_refused() {
+    use std::os::unix::ffi::OsStringExt;
+    let path = PathBuf::from(std::ffi::OsString::from_vec(b"/data/\xff".to_vec()));
+    let keys = Keys {
+        directory: Some(path),
+        ..Keys::default()
+    };
+    let refusal = resolve(keys, Origins::default(), &surroundings()).unwrap_err();
+    let text = refusal.to_string();
+    assert!(
+        text.contains("directory = /data/\u{fffd} is not text in UTF-8"),
+        "{text}"
+    );
+}
+
 const CLUSTER: &str = "zk_address = \"127.0.0.1:2181\"\nbind = \"tcp://127.0.0.1:61619\"\n";
 
 fn warnings(toml: &str) -> Vec<String> {
