@@ -80,7 +80,11 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let packages = metadata["packages"].as_array().expect("there are packages");
     let of = |package: &Value| {
         let all = package["dependencies"].as_array().expect("a list");
-        let normal = all.iter().filter(|dependency| dependency["kind"].is_null());
+        // What only fuzzers are built with does not ship.
+        let ships = |dependency: &&Value| {
+            dependency["kind"].is_null() && dependency["target"] != "cfg(fuzzing)"
+        };
+        let normal = all.iter().filter(ships);
         normal.map(|dependency| text(&dependency["name"])).collect()
     };
     packages

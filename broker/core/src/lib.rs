@@ -19,6 +19,8 @@ mod duplicate;
 mod effect;
 mod entry;
 mod feed;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod keyspace;
 mod limits;
 mod outbox;

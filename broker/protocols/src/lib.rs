@@ -8,4 +8,6 @@
 #![warn(clippy::indexing_slicing)]
 
 pub mod detect;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod stomp;

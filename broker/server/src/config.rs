@@ -5,6 +5,8 @@
 
 mod address;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod keys;
 mod origin;
 mod refusal;

@@ -3,6 +3,8 @@
 //! the quorum says, and tells it what happened.
 
 mod convert;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod incoming;
 mod limits;
 mod links;

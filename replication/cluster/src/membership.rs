@@ -3,6 +3,8 @@
 //! One task owns the session. It registers, watches and reads everything anew
 //! after each disconnection and in each new session; it never decides who leads.
 
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod join;
 mod names;
 mod operate;
@@ -18,6 +20,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::limits::STOP_TIMEOUT;
+#[cfg(any(test, fuzzing))]
+pub(crate) use fuzz::fuzz_znodes;
 pub use operate::{ClusterView, KeeperAccess, OperateError, Operator, Place};
 use run::{Commands, Runner};
 

@@ -175,7 +175,7 @@ async fn read(shared: Arc<Shared>, opened: Item, mut inbound: Streaming<wire::Fr
     );
 }
 
-fn appended(message: &wire::FromReplica) -> Result<Message, Malformed> {
+pub(crate) fn appended(message: &wire::FromReplica) -> Result<Message, Malformed> {
     match message.kind {
         Some(wire::from_replica::Kind::Appended(appended)) => {
             convert::read_appended(appended).map(Message::Appended)

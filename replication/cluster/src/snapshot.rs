@@ -5,6 +5,8 @@
 //! A transfer that breaks off goes on with the first file that is not complete, for as
 //! long as the master keeps the very same checkpoint.
 
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod outgoing;
 mod receive;
 mod send;
@@ -24,6 +26,11 @@ pub(crate) use outgoing::Outgoing;
 pub use receive::{SnapshotError, Snapshots};
 pub(crate) use send::SnapshotSender;
 pub(crate) use staging::Staged;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use fuzz::{fuzz_manifest, read_manifest};
+#[cfg(any(test, fuzzing))]
+pub(crate) use staging::Transfer;
 
 /// Makes a checkpoint for this replica of this epoch, or says why it cannot.
 /// Called on a thread that may block.

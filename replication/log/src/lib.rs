@@ -13,6 +13,8 @@ mod damage;
 mod disk;
 mod error;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod log;
 mod notes;
 pub mod pace;

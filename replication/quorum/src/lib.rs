@@ -8,6 +8,8 @@ mod candidate;
 mod cursors;
 mod entry;
 mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod limits;
 mod majority;
 mod master;

@@ -36,7 +36,7 @@ pub(super) fn read_text(path: &Path, bytes_max: u64) -> Result<String, String> {
     Ok(text)
 }
 
-fn parse(text: &str, path: &Path, origins: &mut Origins) -> Result<Keys, Refusal> {
+pub(super) fn parse(text: &str, path: &Path, origins: &mut Origins) -> Result<Keys, Refusal> {
     let place = |span: std::ops::Range<usize>| Origin::File {
         path: path.to_owned(),
         line: Line::at(text, span),

@@ -33,7 +33,7 @@ struct Writer {
 }
 
 /// A transfer: which file is next, and how much came.
-pub(super) struct Transfer<'a> {
+pub(crate) struct Transfer<'a> {
     shared: &'a Shared,
     staged: Staged,
     writer: Option<Writer>,
@@ -59,7 +59,7 @@ pub(super) async fn empty(directory: &Path) -> Result<(), SnapshotError> {
 }
 
 impl Staged {
-    pub(super) fn new(
+    pub(crate) fn new(
         master: &NodeId,
         epoch: Epoch,
         directory: &Path,
@@ -103,7 +103,7 @@ impl Staged {
 }
 
 impl<'a> Transfer<'a> {
-    pub(super) async fn new(shared: &'a Shared, staged: Staged) -> Result<Self, SnapshotError> {
+    pub(crate) async fn new(shared: &'a Shared, staged: Staged) -> Result<Self, SnapshotError> {
         let directory = &staged.directory;
         tokio::fs::create_dir_all(directory)
             .await
@@ -178,7 +178,7 @@ impl<'a> Transfer<'a> {
         Ok(())
     }
 
-    pub(super) async fn write(&mut self, chunk: wire::SnapshotChunk) -> Result<(), SnapshotError> {
+    pub(crate) async fn write(&mut self, chunk: wire::SnapshotChunk) -> Result<(), SnapshotError> {
         let (Some(file), Some(writer)) = (
             self.staged.manifest.files.get(self.staged.complete),
             &mut self.writer,
@@ -216,7 +216,7 @@ impl<'a> Transfer<'a> {
         self.skip_complete().await
     }
 
-    pub(super) async fn finish(self) -> Result<SnapshotManifest, SnapshotError> {
+    pub(crate) async fn finish(self) -> Result<SnapshotManifest, SnapshotError> {
         if self.staged.complete < self.staged.manifest.files.len() {
             return Err(SnapshotError::Incomplete {
                 received: self.received,

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use replicamq_core::{MESSAGE_BYTES_MAX, TRANSACTION_BYTES_MAX};
-use replicamq_store::BATCH_BYTES_MAX;
+use replicamq_log::BATCH_BYTES_MAX;
 
 use super::Resolver;
 use crate::config::Limits;
