@@ -16,6 +16,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export PATH := $(CARGO_TARGET_DIR)/release:$(CACHE)/tools/bin:$(PATH)
 PYTHON := $(CACHE)/venv/bin/python
 CARGO_DENY := 0.20.2
+CARGO_FUZZ := 0.13.2
 
 # Where `demo KEEP=1` and `cluster-up` put their cluster.
 CLUSTER ?= .demo
@@ -91,6 +92,14 @@ nemesis: deps build ## real faults on real processes for MINUTES=n (else each ki
 .PHONY: mutations
 mutations: ## plant one defect after another in a node: the simulator must find each (DEFECT=name: this one)
 	@tests/simulation/mutants $(DEFECT)
+
+.PHONY: fuzz
+fuzz: ## fuzz the decoders, MINUTES=n each (TARGET=name: this one; KEEP=1: keep what is new in the corpus)
+	@if ! cargo fuzz --version >/dev/null 2>&1; then
+	    echo "Installing cargo-fuzz $(CARGO_FUZZ) into $(CACHE)/tools, once"
+	    CARGO_TARGET_DIR=$(CACHE)/tools-target cargo install --locked --root $(CACHE)/tools cargo-fuzz@$(CARGO_FUZZ)
+	fi
+	FUZZ_CACHE=$(CACHE)/fuzz MINUTES=$(or $(MINUTES),1) KEEP=$(KEEP) tests/fuzz/run $(TARGET)
 
 .PHONY: test-clients
 test-clients: ## stomp.py, a client that is not ours, against a real cluster
