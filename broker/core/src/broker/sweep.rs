@@ -61,6 +61,10 @@ impl Broker {
             }
             return;
         };
+        if from > sweep.cursor && sweep.dead_from.is_some() {
+            // Consumers had what is before it read. They may not be done with it.
+            sweep.dead_from = Some(from);
+        }
         self.last_load += 1;
         self.loads.insert(self.last_load, LoadFor::Sweep);
         effects.push(Effect::Load(LoadRequest {
@@ -113,12 +117,17 @@ impl Broker {
         let Some(sweep) = &mut self.sweep else {
             return;
         };
-        let (_, to) = sweep.reading.take().expect("an answer follows a question");
+        let (from, to) = sweep.reading.take().expect("an answer follows a question");
         let Some(feed) = self.feeds.get_mut(sweep.feed) else {
             self.sweep = None;
             return;
         };
         if !feed.consumers.is_empty() || feed.backlog.loading().is_some() {
+            return;
+        }
+        let range = feed.backlog.sweep_range(from);
+        if range.is_none_or(|(begins, _)| begins != from) {
+            // Its first messages came into memory since: it is read again from behind them.
             return;
         }
         let loaded = read(feed, pairs);

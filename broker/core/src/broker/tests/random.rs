@@ -111,6 +111,52 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
+/// A sweep's first answer came to nothing, for a consumer had come. Its next read began behind
+/// what that one had had read, and passed for a look at all before it, too.
+#[test]
+fn what_a_consumer_left_is_not_swept_over() {
+    let send = |place, persistent| Action::Send {
+        place,
+        persistent,
+        in_transaction: false,
+        mortal: false,
+    };
+    let subscribe = |place| Action::Subscribe {
+        connection: 0,
+        place,
+        mode: AcknowledgeMode::Auto,
+        credit: 1,
+    };
+    let mut actions = vec![send(2, false), send(0, true)];
+    actions.extend([(); 9].map(|()| send(0, false)));
+    actions.extend([send(0, true), send(0, true), send(0, true), send(1, true)]);
+    actions.extend([
+        Action::FailOver { survivors: 1 },
+        Action::Tick { milliseconds: 0 },
+        subscribe(0),
+        send(0, true),
+        subscribe(1),
+        Action::Load,
+        Action::Unsubscribe {
+            connection: 0,
+            place: 0,
+        },
+        Action::Load,
+        send(1, true),
+        Action::Tick { milliseconds: 100 },
+        Action::Seal,
+        Action::CommitEntry,
+        Action::Load,
+        Action::Load,
+    ]);
+    let mut world = World::new();
+    for action in &actions {
+        world.act(action);
+    }
+    world.drain();
+    world.judge();
+}
+
 proptest! {
     // PROPTEST_CASES asks for more.
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(300)))]
