@@ -271,7 +271,7 @@ impl Filesystem for Mounted {
     ) {
         match locked(&self.0).write(fh.0, offset, data) {
             Ok(()) => {
-                reply.written(u32::try_from(data.len()).expect("the kernel's pieces are small"))
+                reply.written(u32::try_from(data.len()).expect("the kernel's pieces are small"));
             }
             Err(error) => reply.error(error.into()),
         }
