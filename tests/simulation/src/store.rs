@@ -136,3 +136,64 @@ pub fn change(pairs: &mut Pairs, ops: &[Op], mut before: impl FnMut(Bytes, Optio
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use replicamq_proto::store::v1::{DeleteRange, Put};
+
+    use super::*;
+
+    fn op(kind: Kind) -> Op {
+        Op { kind: Some(kind) }
+    }
+
+    fn put(key: &'static str, value: &'static str) -> Op {
+        let (key, value) = (key.into(), value.into());
+        op(Kind::Put(Put { key, value }))
+    }
+
+    fn at(applied: u64) -> StoreState {
+        StoreState {
+            applied: Sequence(applied),
+            digest: applied,
+        }
+    }
+
+    #[test]
+    fn a_crash_leaves_what_was_flushed() {
+        let mut store = Store::default();
+        store.apply(&[put("a", "1"), put("b", "1"), put("c", "1")], at(1));
+        store.flush();
+        let flushed = store.pairs().clone();
+        let range = DeleteRange {
+            from: "a".into(),
+            to: "c".into(),
+        };
+        store.apply(&[put("a", "2"), op(Kind::DeleteRange(range))], at(2));
+        store.apply(&[put("b", "3"), op(Kind::Delete("c".into()))], at(3));
+        assert_eq!(store.pairs().len(), 1);
+        store.crash();
+        assert_eq!((store.pairs(), store.state()), (&flushed, at(1)));
+    }
+
+    #[test]
+    fn a_read_ends_at_its_bounds() {
+        let mut store = Store::default();
+        store.apply(&[put("a", "1"), put("b", "1"), put("c", "1")], at(1));
+        let request = |to: &'static str, pairs_max, bytes_max| LoadRequest {
+            token: 1,
+            from: "a".into(),
+            to: to.into(),
+            pairs_max,
+            bytes_max,
+        };
+        let read = |request| {
+            let (pairs, more) = store.load(&request);
+            (pairs.len(), more)
+        };
+        assert_eq!(read(request("c", 10, 100)), (2, false));
+        assert_eq!(read(request("d", 2, 100)), (2, true));
+        assert_eq!(read(request("d", 10, 2)), (1, true));
+        assert_eq!(read(request("a", 10, 100)), (0, false));
+    }
+}
