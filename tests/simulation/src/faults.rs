@@ -226,7 +226,9 @@ impl World {
     /// Clients lose their master: the outage ends when another one answers.
     pub(crate) fn orphan(&mut self, node: usize) {
         if self.serves(node) && self.orphaned.is_none() {
-            self.orphaned = self.life(node).map(|life| (self.now_us, life));
+            let process = self.nodes[node].process.as_ref();
+            let epoch = process.and_then(|process| process.serves);
+            self.orphaned = epoch.map(|epoch| (self.now_us, epoch));
         }
     }
 

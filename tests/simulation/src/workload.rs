@@ -1,7 +1,7 @@
 //! Who serves clients, and whether all is well again once the faults have stopped.
 
 use replicamq_core::Receipt;
-use replicamq_quorum::{Role, Sequence};
+use replicamq_quorum::{Epoch, Role, Sequence};
 
 use crate::world::{Happening, Phase, World};
 
@@ -39,8 +39,9 @@ impl World {
         if !self.checkers.ledger.is_of_send(receipt) {
             return;
         }
-        let life = self.life(node);
-        let ended = |&mut (_, master): &mut (u64, u64)| Some(master) != life;
+        let process = self.nodes[node].process.as_ref();
+        let serves = process.and_then(|process| process.serves);
+        let ended = |&mut (_, epoch): &mut (u64, Epoch)| Some(epoch) < serves;
         if let Some((since_us, _)) = self.orphaned.take_if(ended) {
             let outage_us = self.now_us - since_us;
             self.figures.outage_us_max = self.figures.outage_us_max.max(outage_us);

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use replicamq_node::{Config, Effect, Now};
-use replicamq_quorum::{Event, Message, NodeId};
+use replicamq_quorum::{Epoch, Event, Message, NodeId};
 
 use crate::calendar;
 use crate::checkers::Checkers;
@@ -251,9 +251,9 @@ pub struct World {
     pub figures: Figures,
     /// Names processes, stores, batches and checkpoints.
     names: u64,
-    /// When a serving master died or was cut off, and its process, while nobody
-    /// else has acknowledged anything.
-    pub orphaned: Option<(u64, u64)>,
+    /// When a serving master died, was cut off or was to go, and its epoch, while nothing
+    /// was acknowledged in a later one.
+    pub orphaned: Option<(u64, Epoch)>,
     /// When a consumer last learned that a message is done with.
     pub consumed_us: u64,
     /// So far nobody learned of a death, or forgot a master, but by silence.
