@@ -96,7 +96,7 @@ enum LoadFor {
 }
 
 impl Broker {
-    /// The key ranges to read completely before [`new`](Self::new). They grow
+    /// The key ranges to read completely with a [`Boot`]. They grow
     /// with the number of destinations, never with that of messages.
     pub fn boot_ranges() -> Vec<(Bytes, Bytes)> {
         keyspace::boot_ranges()

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::address::Address;
 use crate::batch::BatchEncoder;
+use crate::keyspace::Damage;
 use crate::keyspace::duplicate::{Page, SLOTS, Slot};
 use crate::limits::Limits;
 
@@ -38,25 +39,40 @@ pub(crate) struct Duplicates {
 }
 
 impl Duplicates {
-    /// What was read from the store, in any order.
-    pub(crate) fn new(limits: &Limits, mut pages: Vec<Page>, mut slots: Vec<Slot>) -> Self {
-        pages.sort_unstable_by_key(|page| page.first);
-        slots.sort_unstable_by_key(|slot| slot.counter);
-        let paged_to = pages.last().map(Page::end);
-        // What has become part of a page stays in its slot until it is overwritten.
-        slots.retain(|slot| paged_to.is_none_or(|end| slot.counter >= end));
-        let first = slots.first().map(|slot| slot.counter);
-        let last = slots.last().map(|slot| slot.counter + 1);
-        let next = last.or(paged_to).unwrap_or(0);
-        let mut stored = Ring::new(limits.duplicate_window, next);
-        for slot in pages.iter().flat_map(Page::slots).chain(slots) {
-            stored.restore(slot);
-        }
+    /// Nothing is known yet.
+    pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            stored,
-            volatile: Ring::new(limits.duplicate_window_volatile, 0),
-            pages: pages.iter().map(|page| (page.first, page.end())).collect(),
-            paged_to: paged_to.or(first).unwrap_or(0),
+            stored: Ring::new(limits.duplicate_window),
+            volatile: Ring::new(limits.duplicate_window_volatile),
+            pages: VecDeque::new(),
+            paged_to: 0,
+        }
+    }
+
+    /// The next page that was read from the store: they come in their order.
+    pub(crate) fn restore_page(&mut self, page: &Page) -> Result<(), Damage> {
+        if page.first < self.paged_to {
+            return Err(Damage::Overlap);
+        }
+        for slot in page.slots() {
+            self.stored.restore(slot);
+        }
+        self.pages.push_back((page.first, page.end()));
+        self.paged_to = page.end();
+        Ok(())
+    }
+
+    /// The slots that were read from the store, in any order, after all pages.
+    pub(crate) fn restore_slots(&mut self, mut slots: Vec<Slot>) {
+        slots.sort_unstable_by_key(|slot| slot.counter);
+        if self.pages.is_empty() {
+            self.paged_to = slots.first().map_or(0, |slot| slot.counter);
+        }
+        for slot in slots {
+            // What has become part of a page stays in its slot until it is overwritten.
+            if slot.counter >= self.paged_to {
+                self.stored.restore(slot);
+            }
         }
     }
 
@@ -112,19 +128,15 @@ struct Ring {
 }
 
 impl Ring {
-    /// An empty ring, as if there had been keys before `next`.
-    fn new(window: u32, next: u64) -> Self {
+    fn new(window: u32) -> Self {
         let window = window.max(1);
         let capacity = usize::try_from(window).expect("a usize has 32 bits");
-        // To grow later would hold up everybody while all is moved. Memory that
-        // was never written costs nothing.
-        let mut slots = Vec::with_capacity(capacity);
-        let known = usize::try_from(next).map_or(capacity, |next| next.min(capacity));
-        slots.resize(known, NONE);
         Self {
             window,
-            next,
-            slots,
+            next: 0,
+            // To grow later would hold up everybody while all is moved. Memory that
+            // was never written costs nothing.
+            slots: Vec::with_capacity(capacity),
             // At most half full, it clears away what removals leave without growing.
             table: HashTable::with_capacity(2 * capacity),
         }
@@ -149,11 +161,27 @@ impl Ring {
         self.table.find(hash(digest), is_it).is_some()
     }
 
-    /// Puts a key from before `next` into its place.
+    /// Puts a key into its place, which is after that of all others.
     fn restore(&mut self, slot: Slot) {
-        if slot.counter >= self.oldest() {
-            self.put(self.slot(slot.counter), slot.digest);
+        if slot.counter < self.next {
+            return;
         }
+        if !self.table.is_empty() {
+            // Keys that are missing are not known any more, and neither is what they replaced.
+            let window = u64::from(self.window);
+            for counter in self.next.max(slot.counter.saturating_sub(window))..slot.counter {
+                self.place(counter, NONE);
+            }
+        }
+        self.place(slot.counter, slot.digest);
+        self.next = slot.counter + 1;
+    }
+
+    fn place(&mut self, counter: u64, digest: u128) {
+        let slot = self.slot(counter);
+        let needed = self.slots.len().max(position(slot) + 1);
+        self.slots.resize(needed, NONE);
+        self.put(slot, digest);
     }
 
     /// Takes the next key, and gives its number. The oldest is forgotten for it.
@@ -214,7 +242,7 @@ mod tests {
     impl Memory {
         fn new(window: u32) -> Self {
             Self {
-                duplicates: Duplicates::new(&limits(window), Vec::new(), Vec::new()),
+                duplicates: Duplicates::new(&limits(window)),
                 store: BTreeMap::new(),
             }
         }
@@ -235,15 +263,19 @@ mod tests {
 
         /// Another master, with this window.
         fn fail_over(&mut self, window: u32) {
-            let (mut pages, mut slots) = (Vec::new(), Vec::new());
+            let mut slots = Vec::new();
+            self.duplicates = Duplicates::new(&limits(window));
             for (key, value) in &self.store {
                 match key[0] {
-                    PAGE_KIND => pages.push(Page::parse(key, value.clone()).unwrap()),
+                    PAGE_KIND => {
+                        let page = Page::parse(key, value.clone()).unwrap();
+                        self.duplicates.restore_page(&page).unwrap();
+                    }
                     SLOT_KIND => slots.push(Slot::parse(key, value).unwrap()),
                     _ => panic!("{key:?} is no key of this file"),
                 }
             }
-            self.duplicates = Duplicates::new(&limits(window), pages, slots);
+            self.duplicates.restore_slots(slots);
         }
 
         /// The digests from `from` to below `to` are known, and none before.
@@ -299,6 +331,26 @@ mod tests {
         memory.knows(17_001, 20_001);
         let pages = memory.store.keys().filter(|key| key[0] == PAGE_KIND);
         assert!(pages.count() <= 4);
+    }
+
+    #[test]
+    fn a_page_that_is_missing_takes_nothing_else_with_it() {
+        const PAGE: u128 = SLOTS as u128;
+        let mut memory = Memory::new(4 * SLOTS);
+        // A window and a half, so that the ring has turned.
+        memory.remember(1..6 * PAGE + 8);
+        let second = memory.store.keys().filter(|key| key[0] == PAGE_KIND).nth(2);
+        let second = second.unwrap().clone();
+        let lost = Page::parse(&second, memory.store.remove(&second).unwrap()).unwrap();
+        let lost: Vec<u128> = lost.slots().map(|slot| slot.digest).collect();
+        memory.fail_over(4 * SLOTS);
+        for digest in 1..6 * PAGE + 8 {
+            let known = digest >= 2 * PAGE + 8 && !lost.contains(&digest);
+            assert_eq!(memory.duplicates.contains(digest), known, "{digest}");
+        }
+        let next = 6 * PAGE + 8;
+        memory.remember(next..next + 9_000);
+        memory.knows(next + 9_000 - 4 * PAGE, next + 9_000);
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(crate) enum Damage {
     Key,
     #[error("the value does not decode")]
     Value,
+    #[error("the page before it holds some of its keys")]
+    Overlap,
 }
 
 /// No counter of a broker gets so high: a record that says so is damaged, and whoever
@@ -90,13 +92,14 @@ pub(crate) fn kind_range(kind: u8) -> (Bytes, Bytes) {
 /// What must be read completely before a broker can begin.
 pub(crate) fn boot_ranges() -> Vec<(Bytes, Bytes)> {
     [
+        // Before what might be misread.
+        format::KIND,
         queue::KIND,
         topic::KIND,
         durable::KIND,
         mark::KIND,
         duplicate::SLOT_KIND,
         duplicate::PAGE_KIND,
-        format::KIND,
     ]
     .map(kind_range)
     .to_vec()

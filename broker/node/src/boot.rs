@@ -2,34 +2,38 @@
 //! broker is built: a few ranges, page by page.
 
 use bytes::Bytes;
-use replicamq_core::LoadRequest;
+use replicamq_core::{BootError, Broker, Limits, LoadRequest};
 
 const PAGE_PAIRS_MAX: usize = 10_000;
-const PAGE_BYTES_MAX: usize = 4 << 20;
 
-/// The ranges still to read, and what was read.
+/// What is worked on at a time: between two pages the node is heard.
+const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// The ranges still to read, and what was made of the others.
 #[derive(Debug)]
 pub(crate) struct Boot {
     ranges: Vec<(Bytes, Bytes)>,
-    pairs: Vec<(Bytes, Bytes)>,
+    broker: replicamq_core::Boot,
 }
 
 pub(crate) enum Step {
     Read(LoadRequest),
-    Done(Vec<(Bytes, Bytes)>),
+    /// Everything was read.
+    Done,
 }
 
 impl Boot {
-    pub(crate) fn new(mut ranges: Vec<(Bytes, Bytes)>) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let mut ranges = Broker::boot_ranges();
         ranges.reverse();
         Self {
             ranges,
-            pairs: Vec::new(),
+            broker: replicamq_core::Boot::new(limits),
         }
     }
 
-    /// The next page to read, or everything.
-    pub(crate) fn next(&mut self) -> Step {
+    /// The next page to read, if there is one.
+    pub(crate) fn next(&self) -> Step {
         match self.ranges.last() {
             Some((from, to)) => Step::Read(LoadRequest {
                 token: 0,
@@ -38,13 +42,17 @@ impl Boot {
                 pairs_max: PAGE_PAIRS_MAX,
                 bytes_max: PAGE_BYTES_MAX,
             }),
-            None => Step::Done(std::mem::take(&mut self.pairs)),
+            None => Step::Done,
         }
     }
 
-    pub(crate) fn loaded(&mut self, pairs: Vec<(Bytes, Bytes)>, more: bool) -> Step {
+    pub(crate) fn loaded(
+        &mut self,
+        pairs: Vec<(Bytes, Bytes)>,
+        more: bool,
+    ) -> Result<Step, BootError> {
         let next = pairs.last().map(|(key, _)| after(key));
-        self.pairs.extend(pairs);
+        self.broker.add(pairs)?;
         match (more, next) {
             (true, Some(from)) => {
                 if let Some(range) = self.ranges.last_mut() {
@@ -55,7 +63,11 @@ impl Boot {
                 self.ranges.pop();
             }
         }
-        self.next()
+        Ok(self.next())
+    }
+
+    pub(crate) fn finish(self, epoch: u64) -> Result<Broker, BootError> {
+        self.broker.finish(epoch)
     }
 }
 

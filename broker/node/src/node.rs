@@ -6,7 +6,7 @@ mod tests;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use replicamq_core::{Broker, Command, ConnectionId, DestinationStatus, LoadRequest};
+use replicamq_core::{BootError, Broker, Command, ConnectionId, DestinationStatus, LoadRequest};
 use replicamq_quorum::{Epoch, NodeId, Quorum, Recovered, Role, Sequence, TransferError};
 
 use crate::boot::{Boot, Step};
@@ -40,7 +40,7 @@ enum Service {
     /// Not master: no clients.
     Closed,
     /// Master; the broker is being built.
-    Booting { epoch: Epoch, boot: Boot },
+    Booting { epoch: Epoch, boot: Box<Boot> },
     /// Master, with clients.
     Open(Box<Open>),
 }
@@ -271,36 +271,40 @@ impl Node {
         }
         if let Some(epoch) = epoch {
             self.boots += 1;
-            let mut boot = Boot::new(Broker::boot_ranges());
+            let boot = Box::new(Boot::new(self.config.limits.clone()));
             let step = boot.next();
             self.service = Service::Booting { epoch, boot };
-            self.boot_step(step, effects);
+            self.boot_step(Ok(step), effects);
         }
     }
 
-    fn boot_step(&mut self, step: Step, effects: &mut Vec<Effect>) {
-        let Service::Booting { epoch, .. } = &self.service else {
-            return;
-        };
-        let epoch = *epoch;
-        match step {
-            Step::Read(request) => {
+    fn boot_step(&mut self, step: Result<Step, BootError>, effects: &mut Vec<Effect>) {
+        let built = match step {
+            Ok(Step::Read(request)) => {
                 self.flush(effects);
                 effects.push(self.load(request));
+                return;
             }
-            Step::Done(pairs) => match Broker::new(epoch.0, self.config.limits.clone(), pairs) {
-                Ok(broker) => {
-                    self.service = Service::Open(Box::new(Open {
-                        broker,
-                        sealed_ms: 0,
-                        deferred: VecDeque::new(),
-                    }));
-                    effects.push(Effect::Serve { epoch });
+            Ok(Step::Done) => match std::mem::replace(&mut self.service, Service::Closed) {
+                Service::Booting { epoch, boot } => {
+                    boot.finish(epoch.0).map(|broker| (epoch, broker))
                 }
-                Err(error) => effects.push(Effect::Unreadable {
-                    reason: error.to_string(),
-                }),
+                Service::Closed | Service::Open(_) => unreachable!("only a boot is done"),
             },
+            Err(error) => Err(error),
+        };
+        match built {
+            Ok((epoch, broker)) => {
+                self.service = Service::Open(Box::new(Open {
+                    broker,
+                    sealed_ms: 0,
+                    deferred: VecDeque::new(),
+                }));
+                effects.push(Effect::Serve { epoch });
+            }
+            Err(error) => effects.push(Effect::Unreadable {
+                reason: error.to_string(),
+            }),
         }
     }
 

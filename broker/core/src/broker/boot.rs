@@ -1,4 +1,7 @@
-//! A broker from what an earlier one left in the store.
+//! A broker from what an earlier one left in the store, read a page at a time.
+//!
+//! Each page is worked on as it comes: a node that stood still for all of them would not be
+//! heard, and be taken for dead.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,16 +20,51 @@ use crate::outbox::Outbox;
 use crate::slab::{Key, Slab};
 use crate::topic::Topic;
 
-/// Everything in the ranges of [`Broker::boot_ranges`], in any order.
-#[derive(Debug, Default)]
+/// A broker in the making.
+#[derive(Debug)]
 pub struct Boot {
-    /// Keys and values.
-    pub pairs: Vec<(Bytes, Bytes)>,
+    limits: Limits,
+    records: Records,
+    duplicates: Duplicates,
 }
 
-impl From<Vec<(Bytes, Bytes)>> for Boot {
-    fn from(pairs: Vec<(Bytes, Bytes)>) -> Self {
-        Self { pairs }
+impl Boot {
+    /// Nothing is read yet.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            duplicates: Duplicates::new(&limits),
+            records: Records::default(),
+            limits,
+        }
+    }
+
+    /// What comes next in the ranges of [`Broker::boot_ranges`]: each in the order of its keys.
+    pub fn add(&mut self, pairs: Vec<(Bytes, Bytes)>) -> Result<(), BootError> {
+        for (key, value) in pairs {
+            let added = match key.first() {
+                Some(&format::KIND) => match format::parse(&key, &value) {
+                    Ok(found) if found > format::FORMAT => {
+                        let known = format::FORMAT;
+                        return Err(BootError::NewerFormat { found, known });
+                    }
+                    parsed => parsed.map(drop),
+                },
+                Some(&duplicate::PAGE_KIND) => duplicate::Page::parse(&key, value)
+                    .and_then(|page| self.duplicates.restore_page(&page)),
+                _ => self.records.add(&key, value),
+            };
+            added.map_err(|damage| BootError::Damaged {
+                key,
+                reason: damage.to_string(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The broker of this epoch, once everything was added.
+    pub fn finish(self, epoch: u64) -> Result<Broker, BootError> {
+        Broker::new(epoch, self)
     }
 }
 
@@ -69,49 +107,9 @@ struct Records {
     durables: BTreeMap<u32, durable::Record>,
     marks: BTreeMap<u32, BTreeSet<u64>>,
     slots: Vec<duplicate::Slot>,
-    pages: Vec<duplicate::Page>,
 }
 
 impl Records {
-    fn parse(boot: Boot) -> Result<Self, BootError> {
-        let mut records = Self::default();
-        let formats = boot
-            .pairs
-            .iter()
-            .filter(|(key, _)| key.first() == Some(&format::KIND));
-        for (key, value) in formats {
-            let found = format::parse(key, value).unwrap_or_default();
-            if found > format::FORMAT {
-                let known = format::FORMAT;
-                return Err(BootError::NewerFormat { found, known });
-            }
-        }
-        for (key, value) in boot.pairs {
-            let named = key.clone();
-            records
-                .add(&key, value)
-                .map_err(|damage| BootError::Damaged {
-                    key: named,
-                    reason: damage.to_string(),
-                })?;
-        }
-        records.check_pages()?;
-        Ok(records)
-    }
-
-    /// Each page begins where the one before ends, or later.
-    fn check_pages(&mut self) -> Result<(), BootError> {
-        self.pages.sort_unstable_by_key(|page| page.first);
-        let overlaps = |pair: &&[duplicate::Page]| pair[0].end() > pair[1].first;
-        match self.pages.windows(2).find(overlaps) {
-            None => Ok(()),
-            Some(pair) => Err(BootError::Damaged {
-                key: Bytes::copy_from_slice(&duplicate::Page::key(pair[1].first)),
-                reason: "the page before it holds some of its keys".to_owned(),
-            }),
-        }
-    }
-
     fn add(&mut self, key: &[u8], value: Bytes) -> Result<(), Damage> {
         match key.first().copied() {
             Some(queue::KIND) => {
@@ -131,10 +129,6 @@ impl Records {
                 self.marks.entry(number).or_default().insert(sequence);
             }
             Some(duplicate::SLOT_KIND) => self.slots.push(duplicate::Slot::parse(key, &value)?),
-            Some(duplicate::PAGE_KIND) => self.pages.push(duplicate::Page::parse(key, value)?),
-            Some(format::KIND) => {
-                format::parse(key, &value)?;
-            }
             _ => return Err(Damage::Key),
         }
         Ok(())
@@ -153,9 +147,13 @@ impl Records {
 }
 
 impl Broker {
-    /// A broker of this epoch, from what is in the store.
-    pub fn new(epoch: u64, limits: Limits, boot: impl Into<Boot>) -> Result<Self, BootError> {
-        let mut records = Records::parse(boot.into())?;
+    fn new(epoch: u64, boot: Boot) -> Result<Self, BootError> {
+        let Boot {
+            limits,
+            mut records,
+            mut duplicates,
+        } = boot;
+        duplicates.restore_slots(std::mem::take(&mut records.slots));
         records.lift_topics();
         let mut broker = Self {
             epoch,
@@ -174,7 +172,7 @@ impl Broker {
             clients: Clients::new(),
             outbox: Outbox::new(),
             memory: Memory::default(),
-            duplicates: Duplicates::new(&limits, records.pages, records.slots),
+            duplicates,
             loads: BTreeMap::new(),
             last_load: 0,
             idle: BTreeSet::new(),
@@ -269,7 +267,7 @@ mod tests {
             let value = Bytes::copy_from_slice(&format.to_be_bytes());
             vec![(Bytes::from_static(&[format::KIND]), value)]
         };
-        let boot = |format| Broker::new(1, Limits::default(), pair(format)).map(drop);
+        let boot = |format| Boot::new(Limits::default()).add(pair(format));
         assert_eq!(boot(format::FORMAT), Ok(()));
         let refused = boot(format::FORMAT + 1).unwrap_err().to_string();
         assert!(refused.contains("run the build that wrote it"), "{refused}");
@@ -280,7 +278,9 @@ mod tests {
             (Bytes::copy_from_slice(key), Bytes::from(value.clone()))
         };
         let pairs: Vec<(Bytes, Bytes)> = pairs.iter().map(owned).collect();
-        Broker::new(1, Limits::default(), pairs)
+        let mut boot = Boot::new(Limits::default());
+        boot.add(pairs)?;
+        boot.finish(1)
     }
 
     fn page(first: u64, keys: u128) -> ([u8; 9], Vec<u8>) {

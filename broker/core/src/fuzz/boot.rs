@@ -11,8 +11,8 @@ use replicamq_proto::store::v1::{Batch, Message};
 
 use crate::keyspace::{duplicate, durable, mark, number_key, queue, topic};
 use crate::{
-    Acknowledge, AcknowledgeMode, Broker, Command, ConnectionId, DeliveryId, Disposition, Effect,
-    Limits, LoadRequest, Receipt, Send, Subscribe, SubscriptionId,
+    Acknowledge, AcknowledgeMode, Boot, BootError, Broker, Command, ConnectionId, DeliveryId,
+    Disposition, Effect, Limits, LoadRequest, Receipt, Send, Subscribe, SubscriptionId,
 };
 
 const PAIRS_MAX: usize = 24;
@@ -39,7 +39,7 @@ pub fn boot(data: &[u8]) {
         let (key, value) = pair(&mut input);
         store.insert(key, value);
     }
-    let Ok(broker) = Broker::new(EPOCH, limits.clone(), pairs(&store)) else {
+    let Ok(broker) = begin(EPOCH, &limits, &store) else {
         return;
     };
     let mut world = World {
@@ -59,8 +59,14 @@ pub fn boot(data: &[u8]) {
         world.happen(&mut input);
     }
     world.commit();
-    let after = Broker::new(EPOCH + 1, limits, pairs(&world.store));
+    let after = begin(EPOCH + 1, &limits, &world.store);
     assert!(after.is_ok(), "it does not read what it wrote: {after:?}");
+}
+
+fn begin(epoch: u64, limits: &Limits, store: &Store) -> Result<Broker, BootError> {
+    let mut boot = Boot::new(limits.clone());
+    boot.add(pairs(store))?;
+    boot.finish(epoch)
 }
 
 /// All that a broker reads when it begins, and nothing else.

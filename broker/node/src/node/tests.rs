@@ -50,8 +50,8 @@ impl Master {
         }))
     }
 
-    /// Elected by `b`, with an empty store, and open for clients.
-    fn open() -> Self {
+    /// Elected by `b`, and about to read what the broker is built from.
+    fn elected() -> (Self, Vec<Effect>) {
         let node = NodeId::new("a");
         let quorum = replicamq_quorum::Config {
             node: node.clone(),
@@ -105,15 +105,17 @@ impl Master {
         });
         master.echo();
         let sequence = Sequence(1);
-        let mut effects = master.quorum(QuorumEvent::Applied { sequence });
+        let effects = master.quorum(QuorumEvent::Applied { sequence });
+        (master, effects)
+    }
+
+    /// With an empty store, and open for clients.
+    fn open() -> Self {
+        let (mut master, mut effects) = Self::elected();
         // Every read of the store finds nothing.
-        while !effects.contains(&Effect::Serve { epoch }) {
-            let load = effects.iter().find_map(|effect| match effect {
-                Effect::Load(request) => Some(request.token),
-                _ => None,
-            });
+        while !effects.contains(&Effect::Serve { epoch: Epoch(1) }) {
             effects = master.step(Event::Loaded {
-                token: load.expect("the broker is being built from the store"),
+                token: load(&effects),
                 pairs: Vec::new(),
                 more: false,
             });
@@ -138,6 +140,15 @@ fn three() -> Keeper {
     }
 }
 
+/// The token of the read that a broker in the making waits for.
+fn load(effects: &[Effect]) -> u64 {
+    let load = effects.iter().find_map(|effect| match effect {
+        Effect::Load(request) => Some(request.token),
+        _ => None,
+    });
+    load.expect("the broker is being built from the store")
+}
+
 fn connect() -> Event {
     Event::Command {
         connection: ConnectionId(7),
@@ -151,6 +162,28 @@ fn connect() -> Event {
 fn answered(effects: &[Effect]) -> bool {
     let mut effects = effects.iter();
     effects.any(|effect| matches!(effect, Effect::Client(_)))
+}
+
+/// All of it at once, at the end, took so long for a large `duplicate_window` that the
+/// replicas heard nothing meanwhile and chose another master, to whom the same happened.
+#[test]
+fn what_a_broker_is_built_from_is_worked_on_page_by_page() {
+    let (mut master, effects) = Master::elected();
+    let page = |key: &'static [u8], effects: &[Effect]| Event::Loaded {
+        token: load(effects),
+        pairs: vec![(Bytes::from_static(key), Bytes::new())],
+        more: true,
+    };
+    let refused = |effects: &[Effect]| {
+        let mut effects = effects.iter();
+        effects.any(|effect| matches!(effect, Effect::Unreadable { .. }))
+    };
+    let whole = b"W\0\0\0\0\0\0\0\x01";
+    let effects = master.step(page(whole, &effects));
+    assert!(!refused(&effects), "{effects:?}");
+    // There is more to come, and yet it is known that this is not a key.
+    let effects = master.step(page(b"W\0", &effects));
+    assert!(refused(&effects), "{effects:?}");
 }
 
 /// Whether commands may come was asked before the process was stopped, and the answer

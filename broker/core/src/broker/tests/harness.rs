@@ -9,7 +9,7 @@ use replicamq_proto::store::v1::op::Kind;
 use replicamq_proto::store::v1::{Batch, Message};
 
 use crate::{
-    Acknowledge, AcknowledgeMode, Broker, Command, ConnectionId, Delivery, DeliveryId,
+    Acknowledge, AcknowledgeMode, Boot, Broker, Command, ConnectionId, Delivery, DeliveryId,
     DestinationKind, DestinationStatus, Disposition, Effect, Limits, LoadRequest, Receipt, Refusal,
     Send, Subscribe, SubscriptionId, TransactionId,
 };
@@ -38,9 +38,8 @@ pub(super) struct Harness {
 
 impl Harness {
     pub(super) fn with(limits: Limits) -> Self {
-        let boot: Vec<(Bytes, Bytes)> = Vec::new();
         Self {
-            broker: Broker::new(1, limits.clone(), boot).unwrap(),
+            broker: Boot::new(limits.clone()).finish(1).unwrap(),
             limits,
             store: BTreeMap::new(),
             log: VecDeque::new(),
@@ -318,12 +317,13 @@ impl Harness {
         self.loads.clear();
         self.deliveries.clear();
         self.epoch += 1;
-        let mut pairs = Vec::new();
+        let mut boot = Boot::new(self.limits.clone());
         for (from, to) in Broker::boot_ranges() {
-            let range = self.store.range(from..to);
-            pairs.extend(range.map(|(key, value)| (key.clone(), value.clone())));
+            for (key, value) in self.store.range(from..to) {
+                boot.add(vec![(key.clone(), value.clone())]).unwrap();
+            }
         }
-        self.broker = Broker::new(self.epoch, self.limits.clone(), pairs).unwrap();
+        self.broker = boot.finish(self.epoch).unwrap();
     }
 
     // What tests look at.
