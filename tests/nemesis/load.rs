@@ -291,6 +291,12 @@ impl Load {
         settled.ok_or_else(|| format!("lost, or stuck for {time:?}:\n{}", ledger.open()))
     }
 
+    /// What promises were broken so far, in words.
+    pub(crate) fn broken(&self) -> String {
+        let broken = self.shared.ledger().broken();
+        broken.unwrap_or_else(|| "no other promise was broken so far".to_owned())
+    }
+
     /// Sends no more, consumes all that there is, and settles the account.
     pub(crate) fn finish(mut self) -> Result<Counts, String> {
         self.set(Gate::Drain);

@@ -77,7 +77,10 @@ fn every_fault_in_an_order_of_chance_costs_nothing_that_was_acknowledged() {
                 say(&format!("         {outcome}"));
                 report.add(outcome);
             }
-            Err(why) => panic!("SEED={seed}, round {index}, {name}: {why}"),
+            Err(why) => {
+                let broken = world.load.broken();
+                panic!("SEED={seed}, round {index}, {name}: {why}\n{broken}")
+            }
         }
     }
     let counts = world

@@ -190,12 +190,13 @@ impl World {
         if facts.served == Served::After {
             self.load.arm();
         }
+        let mut healed = Since::now();
         self.heal(round.kind, roles);
         if round.kind == Kind::KillZooKeeperAndMaster {
             // The start of a Java process is not the cluster's.
             self.load.arm();
+            healed = Since::now();
         }
-        let healed = Since::now();
         if !self.load.goes_on(SERVED, SERVED_AGAIN_WITHIN) {
             return Err(format!(
                 "nobody is served for {SERVED_AGAIN_WITHIN:?} after the heal"
