@@ -7,7 +7,7 @@ use replicamq_core::{BootError, Broker, Limits, LoadRequest};
 const PAGE_PAIRS_MAX: usize = 10_000;
 
 /// What is worked on at a time: between two pages the node is heard.
-const PAGE_BYTES_MAX: usize = 1 << 20;
+const PAGE_BYTES_MAX: usize = 512 << 10;
 
 /// The ranges still to read, and what was made of the others.
 #[derive(Debug)]
