@@ -120,15 +120,30 @@ impl Notes {
 
     /// What was found damaged in this run is not filled by what a master said before.
     pub fn set_fill(&self, fill: Fill) -> Result<(), DiskError> {
-        let damaged = self.damaged.load(Ordering::Acquire);
-        self.change(|current| current.fill = if damaged { Fill::Unfilled } else { fill })
+        self.change(|current| {
+            let damaged = self.damaged.load(Ordering::Acquire);
+            current.fill = if damaged { Fill::Unfilled } else { fill };
+        })
     }
 
-    /// Notes damage on the way out. If even that fails, the next start finds
-    /// the damage by itself, or not before it is read again.
+    /// Notes damage on the way out. A disk that takes no syncs may take the note without: the
+    /// next process of this boot reads it, and one of the next boot knows that entries in memory
+    /// are gone. If even that fails, a start finds the damage by itself, or not before it is
+    /// read again.
     pub fn record_damage(&self) {
         self.damaged.store(true, Ordering::Release);
-        drop(self.set_fill(Fill::Unfilled));
+        if self.set_fill(Fill::Unfilled).is_ok() {
+            return;
+        }
+        let mut current = self.current();
+        current.fill = Fill::Unfilled;
+        let (path, fields) = (self.directory.join("CURRENT"), current.fields());
+        drop(sealed::store_unsynced(
+            &*self.disk,
+            &path,
+            CURRENT_KIND,
+            &fields,
+        ));
     }
 
     /// Another generation counts from now on. Its files are durable.
@@ -143,7 +158,8 @@ impl Notes {
     }
 
     /// Notes whether entries of this run may be in memory only, in this boot of the machine
-    /// (empty if that is not known). True if entries of an earlier run are gone with its boot.
+    /// (empty if that is not known); that those of an earlier run may be, it leaves to
+    /// [`Notes::recover`]. True if entries of an earlier run are gone with its boot.
     pub fn begin_run(&self, boot: &str, in_memory: bool) -> Result<bool, DiskError> {
         let lost = match &self.current().memory_boot {
             Some(earlier) => boot.is_empty() || earlier != boot,
@@ -154,7 +170,9 @@ impl Notes {
             if lost {
                 current.fill = Fill::Unfilled;
             }
-            current.memory_boot = in_memory.then(|| noted.to_owned());
+            if lost || in_memory {
+                current.memory_boot = in_memory.then(|| noted.to_owned());
+            }
         })?;
         Ok(lost)
     }
@@ -203,7 +221,12 @@ impl Notes {
         if damaged {
             self.set_fill(Fill::Unfilled)?;
         }
-        let log = examined.finish()?;
+        let finished = examined.finish();
+        if finished.is_err() && self.current().memory_boot.is_some() {
+            // What an earlier run had in memory may be gone with a sync that failed.
+            self.record_damage();
+        }
+        let log = finished?;
         // Its own entries show that it promised at least that epoch.
         let promised = promised.unwrap_or_default().max(log.last().epoch);
         if damaged {
@@ -235,14 +258,18 @@ impl Fill {
 
 impl Current {
     fn store(&self, disk: &dyn Disk, directory: &Path) -> Result<(), DiskError> {
+        let path = directory.join("CURRENT");
+        sealed::store(disk, &path, CURRENT_KIND, &self.fields())
+    }
+
+    fn fields(&self) -> Fields {
         let fields = Fields::default()
             .with("generation", &self.generation)
             .with("fill", &self.fill.name());
-        let fields = match &self.memory_boot {
+        match &self.memory_boot {
             Some(boot) => fields.with("memory-boot", boot),
             None => fields,
-        };
-        sealed::store(disk, &directory.join("CURRENT"), CURRENT_KIND, &fields)
+        }
     }
 
     fn from_fields(fields: &Fields) -> Option<Self> {

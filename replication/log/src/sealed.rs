@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::Context;
-use crate::{Disk, DiskError, files};
+use crate::{Disk, DiskError, DiskFile, files};
 
 /// The newest format of these files.
 const VERSION: u32 = 1;
@@ -93,14 +94,36 @@ pub fn load(disk: &dyn Disk, path: &Path, kind: &str) -> Result<Loaded, DiskErro
 
 /// Replaces a file; durable when it returns.
 pub fn store(disk: &dyn Disk, path: &Path, kind: &str, fields: &Fields) -> Result<(), DiskError> {
-    let copy = render(kind, fields);
     let temporary = path.with_extension("tmp");
-    let file = disk.create(&temporary).context("create", &temporary)?;
-    file.write_all_at(copy.repeat(2).as_bytes(), 0)
-        .context("write", &temporary)?;
+    let file = write(disk, &temporary, kind, fields)?;
     file.sync_data().context("sync", &temporary)?;
     disk.rename(&temporary, path).context("replace", path)?;
     files::sync_directory(disk, directory(path))
+}
+
+/// Replaces a file for those who read it while this machine runs: its disk takes no syncs.
+pub fn store_unsynced(
+    disk: &dyn Disk,
+    path: &Path,
+    kind: &str,
+    fields: &Fields,
+) -> Result<(), DiskError> {
+    let temporary = path.with_extension("tmp");
+    write(disk, &temporary, kind, fields)?;
+    disk.rename(&temporary, path).context("replace", path)
+}
+
+fn write(
+    disk: &dyn Disk,
+    path: &Path,
+    kind: &str,
+    fields: &Fields,
+) -> Result<Arc<dyn DiskFile>, DiskError> {
+    let copy = render(kind, fields);
+    let file = disk.create(path).context("create", path)?;
+    file.write_all_at(copy.repeat(2).as_bytes(), 0)
+        .context("write", path)?;
+    Ok(file)
 }
 
 fn directory(path: &Path) -> &Path {

@@ -115,6 +115,10 @@ impl Store {
             directory
                 .notes()
                 .recover(&log_options, floor.clone(), promised, damage.is_some())?;
+        if options.sync == SyncMode::Disk {
+            // Only now: before, an earlier run in memory mode may have had entries there alone.
+            directory.notes().record_synced()?;
+        }
         if let Some(found) = recovery.damage {
             damage.get_or_insert(found.into());
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc;
 
 use bytes::Bytes;
-use replicamq_log::{Aside, Disk, DiskFile, Fill, LogOptions, RealDisk, Retention, Work};
+use replicamq_log::{Aside, Disk, DiskFile, Fill, LogOptions, Notes, RealDisk, Retention, Work};
 use replicamq_quorum::EpochHistory;
 
 use super::*;
@@ -162,4 +162,32 @@ fn a_failed_sync_of_what_was_acknowledged_from_memory_is_damage() {
     assert_eq!(*appended, Position::new(1, 1));
     assert_eq!(*durable, Position::default());
     assert_eq!(fill, Fill::Unfilled);
+}
+
+/// The note of it lies on the same disk, which takes no syncs any more.
+#[test]
+fn damage_is_noted_on_a_disk_that_takes_no_syncs() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Worn::default();
+    Notes::create(&disk, directory.path(), Fill::Filled).unwrap();
+    let notes = Notes::open(Arc::new(disk.clone()), directory.path());
+    let notes = notes.unwrap().unwrap();
+    disk.0.store(true, Ordering::Release);
+    notes.record_damage();
+    assert_eq!(notes.fill(), Fill::Unfilled);
+    let next = Notes::open(Arc::new(RealDisk), directory.path());
+    assert_eq!(next.unwrap().unwrap().fill(), Fill::Unfilled);
+}
+
+/// With the note taken back at once, a loss of power before the log was synced went unseen.
+#[test]
+fn what_an_earlier_run_had_in_memory_stays_noted_until_it_is_synced() {
+    let directory = tempfile::tempdir().unwrap();
+    Notes::create(&RealDisk, directory.path(), Fill::Filled).unwrap();
+    let notes = || Notes::open(Arc::new(RealDisk), directory.path()).unwrap();
+    assert!(!notes().unwrap().begin_run("one", true).unwrap());
+    assert!(!notes().unwrap().begin_run("one", false).unwrap());
+    assert!(notes().unwrap().begin_run("two", false).unwrap());
+    assert_eq!(notes().unwrap().fill(), Fill::Unfilled);
+    assert!(!notes().unwrap().begin_run("three", false).unwrap());
 }
