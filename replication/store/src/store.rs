@@ -22,7 +22,7 @@ use crate::table::{self, Table, TableError};
 use crate::writer::{self, Writer};
 use crate::{
     COMMANDS_MAX, CheckpointError, ClusterError, Damage, FatalError, Identity, Load, OpenError,
-    Options, ReadLog, StoreEvent,
+    Options, ReadLog, StoreEvent, SyncMode,
 };
 
 /// Takes what the threads report, on their threads: it must not block for long.
