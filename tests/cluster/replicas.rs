@@ -12,6 +12,28 @@ use replicamq_harness::wait::{self, Since};
 use serde_json::Value;
 
 #[test]
+fn no_node_keeps_more_log_than_it_was_told_to() {
+    const MIB: u64 = 1 << 20;
+    // The store is flushed after so much log, and then the log may go.
+    const REPLAY: u64 = 64 * MIB;
+    const RETENTION: u64 = 8 * MIB;
+    let lines = "log_segment_bytes = \"1MiB\"\nlog_retention_bytes = \"8MiB\"";
+    let cluster = Cluster::start_with(lines);
+    let mut client = load::connect(&cluster.addresses());
+    let body = "x".repeat(1 << 20);
+    for _ in 0..200 {
+        client.send("/queue/bulk", &body).unwrap();
+    }
+    for node in &cluster.nodes {
+        wait::until("its log is as small as it may be", || {
+            let status = local_status(node.admin)?;
+            let bytes = member(&status, &node.name)?["log_bytes"].as_u64()?;
+            (bytes > 0 && bytes < REPLAY + 2 * RETENTION).then_some(())
+        });
+    }
+}
+
+#[test]
 fn a_replica_that_was_away_catches_up_from_the_log() {
     let mut cluster = Cluster::start();
     let load = Load::start(&cluster.addresses(), "/queue/away");

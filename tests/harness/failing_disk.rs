@@ -36,7 +36,7 @@ pub struct FailingDisk {
 impl FailingDisk {
     /// Mounts one over a new directory; `None` where that is not allowed.
     pub fn mount(at: &Path) -> Option<Self> {
-        let root = backing(at);
+        let root = platter(at);
         for directory in [at, &root] {
             fs::create_dir_all(directory).expect("there is room for temporary files");
         }
@@ -94,7 +94,8 @@ impl Drop for FailingDisk {
     }
 }
 
-fn backing(at: &Path) -> PathBuf {
+/// Where the files behind it lie: what is mounted there before is its disk.
+pub fn platter(at: &Path) -> PathBuf {
     at.with_extension("platter")
 }
 

@@ -33,6 +33,12 @@ pub(crate) enum Kind {
     WipeMaster,
     WipeReplica,
     JumpClocks,
+    Transfer,
+    FailSyncsOfMaster,
+    FailSyncsOfReplica,
+    HangSyncsOfMaster,
+    HangSyncsOfReplica,
+    PowerCut,
 }
 
 /// When clients are served.
@@ -67,7 +73,7 @@ const fn facts(kind: Kind, name: &'static str, served: Served, elections_max: u6
 }
 
 /// Every kind once.
-pub(crate) const ALL: [Facts; 30] = [
+pub(crate) const ALL: [Facts; 36] = [
     facts(Kind::KillMaster, "kill-master", Served::During, 2),
     facts(Kind::KillReplica, "kill-replica", Served::During, 0),
     facts(Kind::KillAll, "kill-all", Served::After, 3),
@@ -133,6 +139,32 @@ pub(crate) const ALL: [Facts; 30] = [
     facts(Kind::WipeMaster, "wipe-master", Served::During, 2),
     facts(Kind::WipeReplica, "wipe-replica", Served::During, 0),
     facts(Kind::JumpClocks, "jump-clocks", Served::During, 2),
+    facts(Kind::Transfer, "transfer", Served::During, 2),
+    facts(
+        Kind::FailSyncsOfMaster,
+        "fail-syncs-of-master",
+        Served::During,
+        2,
+    ),
+    facts(
+        Kind::FailSyncsOfReplica,
+        "fail-syncs-of-replica",
+        Served::During,
+        0,
+    ),
+    facts(
+        Kind::HangSyncsOfMaster,
+        "hang-syncs-of-master",
+        Served::During,
+        2,
+    ),
+    facts(
+        Kind::HangSyncsOfReplica,
+        "hang-syncs-of-replica",
+        Served::During,
+        0,
+    ),
+    facts(Kind::PowerCut, "power-cut", Served::After, 3),
 ];
 
 impl Kind {
@@ -155,6 +187,12 @@ impl Kind {
                 | Self::WipeMaster
                 | Self::WipeReplica
                 | Self::JumpClocks
+                | Self::Transfer
+                | Self::FailSyncsOfMaster
+                | Self::FailSyncsOfReplica
+                | Self::HangSyncsOfMaster
+                | Self::HangSyncsOfReplica
+                | Self::PowerCut
         )
     }
 

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use replicamq_harness::cluster::{Cluster, say};
+use replicamq_harness::cluster::{Cluster, not_tested, say};
 use replicamq_harness::damage::HURTS;
+use replicamq_harness::failing_disk::{FailingDisk, platter};
 use replicamq_harness::load::{connect, take_all};
 use replicamq_harness::network::{HOSTS, Host, Network, lose_from, reset_from};
 use replicamq_harness::process::Node;
@@ -68,6 +69,8 @@ pub(crate) struct Choice {
 pub(crate) struct World {
     pub(crate) load: Load,
     disks: Vec<Disk>,
+    /// Above those disks.
+    syncs: Vec<FailingDisk>,
     pub(crate) cluster: Cluster,
     pub(crate) network: Network,
     /// What a file must be called to hurt it, while a damaged node is away.
@@ -83,8 +86,8 @@ impl World {
         let network = match Network::make() {
             Ok(network) => network,
             Err(why) => {
-                say(&format!(
-                    "not tested: faults of the network need namespaces and nftables, which may not be used here: {why}"
+                not_tested(&format!(
+                    "faults of the network need namespaces and nftables, which may not be used here: {why}"
                 ));
                 return None;
             }
@@ -93,13 +96,19 @@ impl World {
         let disks = cluster
             .nodes
             .iter()
-            .map_while(|node| Disk::make(&node.directory));
+            .map_while(|node| Disk::make(&platter(&node.directory)));
         let disks = disks.collect();
+        let syncs = cluster
+            .nodes
+            .iter()
+            .map_while(|node| FailingDisk::mount(&node.directory));
+        let syncs = syncs.collect();
         cluster.start_all();
         let load = Load::start(&cluster.addresses());
         Some(Self {
             load,
             disks,
+            syncs,
             cluster,
             network,
             damaged: None,
@@ -120,6 +129,15 @@ impl World {
             },
             Kind::FillMaster | Kind::FillReplica if self.disks.len() < 3 => {
                 Some("file systems on loop devices may not be mounted".to_owned())
+            }
+            Kind::FailSyncsOfMaster
+            | Kind::FailSyncsOfReplica
+            | Kind::HangSyncsOfMaster
+            | Kind::HangSyncsOfReplica
+            | Kind::PowerCut
+                if self.syncs.len() < 3 =>
+            {
+                Some("file systems of ours (FUSE) may not be mounted".to_owned())
             }
             Kind::JumpClocks if !Path::new(FAKETIME).exists() => {
                 Some(format!("there is no {FAKETIME} (package libfaketime)"))
@@ -166,6 +184,19 @@ impl World {
             Kind::WipeMaster => self.wipe(master),
             Kind::WipeReplica => self.wipe(victim),
             Kind::JumpClocks => self.jump_clock(victim, choice.hurt.is_multiple_of(2)),
+            Kind::Transfer => {
+                let (done, said) = self.cluster.nodes[master].operate(&["transfer"]);
+                assert!(done, "{said}");
+            }
+            Kind::FailSyncsOfMaster => self.fail_syncs(master),
+            Kind::FailSyncsOfReplica => self.fail_syncs(victim),
+            Kind::HangSyncsOfMaster => self.syncs[master].hang_syncs(),
+            Kind::HangSyncsOfReplica => self.syncs[victim].hang_syncs(),
+            Kind::PowerCut => {
+                self.cluster.nodes.iter_mut().for_each(Node::kill);
+                let lost: usize = self.syncs.iter().map(FailingDisk::lose_power).sum();
+                say(&format!("  {lost} pages had never been on a disk"));
+            }
             _ => self.hurt_network(kind, roles, choice),
         }
     }
@@ -235,6 +266,8 @@ impl World {
             Kind::DamageMaster => self.repair(roles.master),
             Kind::DamageReplica => self.repair(roles.victim),
             Kind::Delay => self.network.end_delay(),
+            Kind::HangSyncsOfMaster => self.syncs[roles.master].heal(),
+            Kind::HangSyncsOfReplica => self.syncs[roles.victim].heal(),
             // It goes on with the time of day that it should have.
             Kind::JumpClocks => self.stop(roles.victim),
             _ => self.network.heal(),
@@ -250,6 +283,15 @@ impl World {
             _ => return self.take_ballast(),
         };
         self.cluster.nodes[wiped].says("it will be filled by the master before it votes");
+    }
+
+    /// It ends by itself; what it wrote since is gone, though it could be read.
+    fn fail_syncs(&mut self, index: usize) {
+        self.syncs[index].fail_syncs();
+        let ended = self.cluster.nodes[index].ended();
+        assert_eq!(ended.code(), Some(1), "broker-{}: {ended}", index + 1);
+        self.cluster.nodes[index].says("the disk cannot be trusted any more");
+        self.syncs[index].lose_power();
     }
 
     /// Replicas first, so that the mastership moves once.
@@ -335,6 +377,9 @@ impl World {
             self.cluster.nodes[master].start(&[]);
             self.cluster.complete();
         }
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.cluster.nodes[index].pid()));
+        let moved = maps.is_ok_and(|maps| maps.contains("libfaketime"));
+        assert!(moved, "the process has the clock of everybody");
         for jump in JUMPS {
             fs::write(&file, jump).expect("there is room for a line");
             assert!(

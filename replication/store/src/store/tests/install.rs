@@ -24,6 +24,46 @@ fn staged(target: &Path) -> CheckpointInfo {
     info
 }
 
+/// The store goes on under a checkpoint that is being sent: it overwrites, deletes, flushes and
+/// compacts what is in it.
+#[test]
+fn a_checkpoint_outlives_what_its_store_does_afterwards() {
+    let source = tempfile::tempdir().unwrap();
+    let small = Options {
+        replay_bytes_max: 64 << 10,
+        retention_bytes: 64 << 10,
+        write_buffer_bytes: 64 << 10,
+        ..options(source.path())
+    };
+    let rig = try_open(small).unwrap();
+    let bulk = |from: u64, to: u64| (from..=to).map(|n| batch(1, n, vec![put(n % 50, 4000)]));
+    rig.commit(bulk(1, 200).collect());
+    let before = rig.keys();
+    let checkpoint = source.path().join("outgoing");
+    let info = rig.store.checkpoint(&checkpoint).unwrap();
+    rig.commit(bulk(201, 2000).collect());
+    let table = rig.store.directory.table_path();
+    let gone = |(name, _): &&(String, u64)| name.ends_with(".sst") && !table.join(name).exists();
+    assert!(
+        info.files.iter().any(|file| gone(&file)),
+        "the store has not dropped any file of the checkpoint: nothing was tested"
+    );
+    rig.store.close();
+
+    let target = tempfile::tempdir().unwrap();
+    open(target.path()).store.close();
+    let staging = staging_directory(target.path());
+    fs::create_dir_all(&staging).unwrap();
+    for (name, size) in &info.files {
+        let copied = fs::copy(checkpoint.join(name), staging.join(name)).unwrap();
+        assert_eq!(copied, *size);
+    }
+    install(target.path(), &staging, &info, None).unwrap();
+    let rig = open(target.path());
+    assert_eq!(rig.recovered.applied, Sequence(200));
+    assert_eq!(rig.keys(), before);
+}
+
 /// The store is whole, and the operator is not sent to look after it.
 #[test]
 fn a_checkpoint_that_the_system_refuses_is_told_as_what_it_is() {
