@@ -121,6 +121,11 @@ impl Checkers {
             matches!(message, Message::PromiseAnswer(answer) if self.one_master.had(answer.epoch));
         let verdict = self.promises.sends((from, to), machine, message, moot);
         self.note(verdict);
+        if let Message::Entries(entries) = message {
+            // It may die before anybody hears of its role.
+            let verdict = self.one_master.rises(from, machine, entries.epoch);
+            self.note(verdict);
+        }
         if let Message::Appended(appended) = message {
             let verdict = copies::told(machine, appended);
             self.note(verdict);
