@@ -299,6 +299,12 @@ mod tests {
     }
 
     #[test]
+    fn a_page_without_keys_is_damage() {
+        let (key, _) = page(5, 1);
+        assert!(begun(&[(&key, Vec::new())]).is_err());
+    }
+
+    #[test]
     fn a_number_after_which_none_is_left_is_damage() {
         let (first, keys) = page(u64::MAX - 1, 3);
         assert!(begun(&[(&first, keys)]).is_err());

@@ -58,7 +58,7 @@ impl Slot {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Page {
     pub(crate) first: u64,
-    /// Their digests, one after the other. Invariant: none is in part.
+    /// Their digests, one after the other. Invariant: there is one, and none is in part.
     digests: Bytes,
 }
 
@@ -99,7 +99,7 @@ impl Page {
             [PAGE_KIND, first @ ..] => first.try_into().map_err(|_| Damage::Key)?,
             _ => return Err(Damage::Key),
         };
-        if !value.len().is_multiple_of(DIGEST_BYTES) {
+        if value.is_empty() || !value.len().is_multiple_of(DIGEST_BYTES) {
             return Err(Damage::Value);
         }
         let first = u64::from_be_bytes(first);
@@ -128,7 +128,7 @@ mod tests {
         }
 
         #[test]
-        fn pages_round_trip(first: u32, digests: Vec<u128>) {
+        fn pages_round_trip(first in any::<u32>(), digests in prop::collection::vec(any::<u128>(), 1..50)) {
             let page = Page::new(first.into(), digests.iter().copied());
             let read = Page::parse(&Page::key(page.first), page.value().to_vec().into()).unwrap();
             prop_assert_eq!(read.end(), u64::from(first) + digests.len() as u64);
