@@ -147,8 +147,10 @@ impl Ring {
         self.next.saturating_sub(u64::from(self.window))
     }
 
+    /// What was missing from the store is none.
     fn at(&self, counter: u64) -> u128 {
-        self.slots[position(self.slot(counter))]
+        let digest = self.slots.get(position(self.slot(counter)));
+        digest.copied().unwrap_or(NONE)
     }
 
     fn slot(&self, counter: u64) -> u32 {

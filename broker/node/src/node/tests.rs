@@ -171,7 +171,7 @@ fn what_a_broker_is_built_from_is_worked_on_page_by_page() {
     let (mut master, effects) = Master::elected();
     let page = |key: &'static [u8], effects: &[Effect]| Event::Loaded {
         token: load(effects),
-        pairs: vec![(Bytes::from_static(key), Bytes::new())],
+        pairs: vec![(Bytes::from_static(key), Bytes::from_static(&[7; 16]))],
         more: true,
     };
     let refused = |effects: &[Effect]| {
