@@ -86,7 +86,7 @@ model: ## every history of a small cluster: TIMEOUTS=n CRASHES=n PROPOSALS=n BRE
 
 .PHONY: nemesis
 nemesis: deps build ## real faults on real processes for MINUTES=n (else each kind once): SEED=n plays them again, FAULT=kind, REPORT=file
-	@REPORT=$(abspath $(REPORT)) cargo test --release --locked --package replicamq-tests --test nemesis -- --exact --nocapture \
+	@REPORT=$(abspath $(REPORT)) cargo test --release --locked --workspace --test nemesis -- --exact --nocapture \
 	    every_fault_in_an_order_of_chance_costs_nothing_that_was_acknowledged
 
 .PHONY: mutations

@@ -42,11 +42,11 @@ impl Report {
                 "| `{}` | {} | {from} | {} | {} | {} | {} | {} | {held} |",
                 facts.name,
                 outcomes.len(),
-                percentile(&times, 50).as_millis(),
-                percentile(&times, 99).as_millis(),
-                percentile(&times, 100).as_millis(),
-                percentile(&level, 50).as_millis(),
-                percentile(&level, 100).as_millis(),
+                shown(&times, 50),
+                shown(&times, 99),
+                shown(&times, 100),
+                shown(&level, 50),
+                shown(&level, 100),
             )
             .expect("a text grows");
             rounds += outcomes.len();
@@ -77,11 +77,16 @@ fn sorted(outcomes: &[Outcome], time: fn(&Outcome) -> Option<Duration>) -> Vec<D
     times
 }
 
+/// In milliseconds; a dash where nothing was measured.
+fn shown(sorted: &[Duration], percent: usize) -> String {
+    let time = percentile(sorted, percent);
+    time.map_or_else(|| "–".to_owned(), |time| time.as_millis().to_string())
+}
+
 /// The smallest that so many of a hundred do not exceed.
-fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
     let rank = (sorted.len() * percent).div_ceil(100);
-    let at = rank.saturating_sub(1);
-    sorted.get(at).copied().unwrap_or_default()
+    sorted.get(rank.saturating_sub(1)).copied()
 }
 
 #[cfg(test)]
@@ -91,10 +96,10 @@ mod tests {
     #[test]
     fn a_percentile_is_one_of_the_times() {
         let times: Vec<Duration> = (1..=10).map(Duration::from_millis).collect();
-        let of = |percent| percentile(&times, percent).as_millis();
-        assert_eq!((of(50), of(99), of(100)), (5, 10, 10));
-        assert_eq!(percentile(&times[..1], 50).as_millis(), 1);
-        assert_eq!(percentile(&[], 50), Duration::ZERO);
+        let of = |percent| shown(&times, percent);
+        assert_eq!([of(50), of(99), of(100)], ["5", "10", "10"]);
+        assert_eq!(shown(&times[..1], 50), "1");
+        assert_eq!(shown(&[], 50), "–");
     }
 
     #[test]
