@@ -88,6 +88,10 @@ impl ZooKeeper {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("replicamq-zookeeper-{}-{number}", std::process::id());
         let directory = std::env::temp_dir().join(name);
+        // A process of this number may have been killed here, and have left what it had.
+        if directory.exists() {
+            fs::remove_dir_all(&directory)?;
+        }
         fs::create_dir_all(directory.join("data"))?;
         Ok(Self {
             address: String::new(),
