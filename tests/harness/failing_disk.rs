@@ -9,6 +9,7 @@ mod mount;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fuser::{BackgroundSession, Config, MountOption, SessionACL};
@@ -30,6 +31,7 @@ enum Syncs {
 #[derive(Debug)]
 pub struct FailingDisk {
     files: Arc<Mutex<Files>>,
+    mounted_at: PathBuf,
     session: Option<BackgroundSession>,
 }
 
@@ -47,6 +49,7 @@ impl FailingDisk {
         let session = fuser::spawn_mount(Mounted::new(&files), at, &config).ok()?;
         Some(Self {
             files,
+            mounted_at: at.to_owned(),
             session: Some(session),
         })
     }
@@ -87,10 +90,10 @@ impl FailingDisk {
 impl Drop for FailingDisk {
     fn drop(&mut self) {
         self.files().set_syncs(Syncs::Work);
-        if let Some(session) = self.session.take() {
-            // A process may still be in it; the directory is temporary.
-            drop(session.umount_and_join());
-        }
+        // Lazily: the node may still run, and its files go with its end.
+        let mut unmount = Command::new("umount");
+        drop(unmount.arg("-l").arg(&self.mounted_at).output());
+        drop(self.session.take());
     }
 }
 
