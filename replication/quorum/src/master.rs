@@ -238,6 +238,9 @@ impl Quorum {
             };
             progress.shipped(last.position.sequence, entries.iter().map(weight).sum());
             progress.sent_ms = self.now_ms;
+            if self.log.committed >= master.first {
+                progress.tell(self.log.committed, self.now_ms);
+            }
             effects.push(Effect::Send {
                 to: node.clone(),
                 message: Message::Entries(Entries {
@@ -260,6 +263,9 @@ impl Quorum {
             return;
         };
         progress.sent_ms = self.now_ms;
+        if self.log.committed >= master.first {
+            progress.tell(self.log.committed, self.now_ms);
+        }
         effects.push(Effect::Send {
             to: node.clone(),
             message: Message::Entries(Entries {
@@ -311,6 +317,9 @@ impl Quorum {
         };
         progress.shipped(last.position.sequence, entries.iter().map(weight).sum());
         progress.sent_ms = self.now_ms;
+        if self.log.committed >= master.first {
+            progress.tell(self.log.committed, self.now_ms);
+        }
         effects.push(Effect::Send {
             to: to.clone(),
             message: Message::Entries(Entries {
@@ -343,6 +352,7 @@ impl Quorum {
         progress.heard_ms = progress.heard_ms.max(answer.stamp_ms.min(self.now_ms));
         progress.applied = answer.applied;
         progress.answered(answer.appended, answer.durable);
+        progress.answered_at(answer.stamp_ms);
         if progress.copy(self.config.sync.remote) == self.log.last {
             progress.level_ms = self.now_ms;
         }

@@ -24,6 +24,10 @@ pub(crate) struct Progress {
     pub(crate) reading: bool,
     /// It was told to take a checkpoint; nothing is shipped meanwhile.
     pub(crate) snapshot: bool,
+    /// The first commit of our epoch that it was told of while it had that entry, and when.
+    told: Option<(Sequence, u64)>,
+    /// It has answered that: had it to be filled, it is, and its promise counts.
+    pub(crate) filled: bool,
     /// Shipped and unanswered: the last sequence and the bytes of each message.
     in_flight: VecDeque<(Sequence, usize)>,
     in_flight_bytes: usize,
@@ -41,6 +45,8 @@ impl Progress {
             sent_ms: 0,
             reading: false,
             snapshot: false,
+            told: None,
+            filled: false,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
         }
@@ -50,6 +56,21 @@ impl Progress {
         self.next = last.next();
         self.in_flight.push_back((last, bytes));
         self.in_flight_bytes += bytes;
+    }
+
+    /// A message tells it of this commit, with or after all entries before `next`.
+    pub(crate) fn tell(&mut self, committed: Sequence, now_ms: u64) {
+        if !self.snapshot && committed < self.next {
+            self.told.get_or_insert((committed, now_ms));
+        }
+    }
+
+    /// It answered a message that was sent then. One of the same moment may have come before it.
+    pub(crate) fn answered_at(&mut self, stamp_ms: u64) {
+        let told = self.told;
+        self.filled |= told.is_some_and(|(committed, told_ms)| {
+            stamp_ms > told_ms && self.durable.sequence >= committed
+        });
     }
 
     pub(crate) fn answered(&mut self, appended: Position, durable: Position) {

@@ -168,6 +168,14 @@ impl Quorum {
         let filled = replica
             .fill_target
             .is_some_and(|target| target <= durable.sequence);
+        if self.filled == Filled::Filling && filled {
+            // Before the answer, by which the master may know it.
+            self.filled = Filled::Yes;
+            effects.push(Effect::Filled);
+            effects.push(Effect::Note(format!(
+                "the store is filled again, up to {durable}; this node counts as a voter"
+            )));
+        }
         effects.push(Effect::Send {
             to: replica.master.clone(),
             message: Message::Appended(Appended {
@@ -178,13 +186,6 @@ impl Quorum {
                 stamp_ms: replica.stamp_ms.unwrap_or_default(),
             }),
         });
-        if self.filled == Filled::Filling && filled {
-            self.filled = Filled::Yes;
-            effects.push(Effect::Filled);
-            effects.push(Effect::Note(format!(
-                "the store is filled again, up to {durable}; this node counts as a voter"
-            )));
-        }
     }
 
     pub(crate) fn cut_wanted(

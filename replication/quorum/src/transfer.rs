@@ -166,9 +166,9 @@ impl Quorum {
         let State::Master(master) = &self.state else {
             return true;
         };
-        let others = master.replicas.keys();
-        let ready = others.filter(|node| self.is_ready(master, node)).count();
-        ready >= majority(self.config.replicas)
+        let filled = master.replicas.iter().filter(|(_, one)| one.filled);
+        let ready = filled.filter(|(node, _)| self.is_ready(master, node));
+        ready.count() >= majority(self.config.replicas)
     }
 
     /// Whether this node is the one to whom we hand over: to it we are no obstacle.

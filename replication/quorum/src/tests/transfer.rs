@@ -89,6 +89,31 @@ fn a_successor_is_told_only_once_it_has_everything() {
     ));
 }
 
+/// It follows, and has what it was sent; but its promise counts only once it has what was
+/// committed, and knows it.
+#[test]
+fn a_replica_that_may_be_filling_does_not_make_its_master_dispensable() {
+    let mut node = serving();
+    let greeting = hello(Position::new(1, 10), false);
+    step(&mut node, received("a", greeting), 80);
+    step(&mut node, copy_of("a", 60), 90);
+    assert!(!node.is_dispensable());
+    step(&mut node, Event::Tick, 200);
+    step(&mut node, copy_of("a", 200), 210);
+    step(&mut node, copy_of("c", 200), 210);
+    assert!(!node.is_dispensable(), "answered in the same moment");
+    step(&mut node, Event::Tick, 260);
+    step(&mut node, copy_of("a", 260), 270);
+    assert!(!node.is_dispensable(), "the other one may be filling");
+    step(&mut node, copy_of("c", 260), 270);
+    assert!(node.is_dispensable());
+    let unlinked = Event::Unlinked {
+        node: NodeId::new("c"),
+    };
+    step(&mut node, unlinked, 280);
+    assert!(!node.is_dispensable());
+}
+
 #[test]
 fn a_successor_that_is_gone_is_not_waited_for() {
     let mut node = serving();
