@@ -87,6 +87,10 @@ pub struct Disk {
     pub store_id: u64,
     /// It was wiped or damaged, and is not whole again: known to the simulator alone.
     pub lost: bool,
+    /// Something of it is rotten, and nobody has met that: known to the simulator alone.
+    pub rotten: bool,
+    /// Damage was met and noted; the process is about to end.
+    noted: bool,
     /// Counts losses and checkpoints.
     pub fillings: u64,
 }
@@ -117,6 +121,8 @@ impl Disk {
             filled: Filled::Yes,
             store_id,
             lost: false,
+            rotten: false,
+            noted: false,
             fillings: 0,
         }
     }
@@ -126,11 +132,17 @@ impl Disk {
         self.filled
     }
 
+    /// Whether nothing of it was lost, nor is rotten.
+    pub fn is_whole(&self) -> bool {
+        !self.lost && !self.rotten
+    }
+
     /// Notes that, durably.
     pub fn set_filled(&mut self, filled: Filled) -> Result<(), Trouble> {
         if filled != self.filled {
             self.ground.set_fill(filled.into())?;
-            self.filled = filled;
+            // What was found damaged in this life is not filled by what a master said before.
+            self.filled = if self.noted { Filled::No } else { filled };
         }
         Ok(())
     }
@@ -244,6 +256,7 @@ impl Disk {
             self.ground.platter.die_after(random.below(GASPS_MAX));
             match self.gasp(queued) {
                 Err(Trouble::Broken(text)) => return Err(Trouble::Broken(text)),
+                Err(Trouble::Damaged(_)) => self.note_damage(),
                 Ok(()) | Err(Trouble::Dies(_)) => {}
             }
         }
@@ -253,7 +266,8 @@ impl Disk {
         self.doubtful |= end.power;
         self.unsynced.clear();
         self.store.crash();
-        self.recover(random, end, &floor, false)?;
+        let rotten = self.rotten;
+        self.recover(random, end, &floor, rotten)?;
         Ok(())
     }
 
@@ -297,7 +311,13 @@ impl Disk {
         {
             return broken(format!("damage out of nothing: {damage}"));
         }
-        for entry in &found.entries {
+        if found.entries.is_none() && !rotten {
+            return broken("the log cannot be read".to_owned());
+        }
+        if std::mem::take(&mut self.noted) && found.fill != Fill::Unfilled {
+            return broken("damage was met, and is not on record".to_owned());
+        }
+        for entry in found.entries.iter().flatten() {
             let given = |image: &Image| image.log.get(entry.position.sequence) == Some(entry);
             if !given(&self.written) && !given(&self.durable) {
                 return broken(format!("{} was not given", entry.position));
@@ -319,7 +339,13 @@ impl Disk {
         if found.fill != self.filled.into() && !damaged {
             return broken(format!("the store is {:?}", found.fill));
         }
-        let log = Log::found(found.entries, found.history, found.last);
+        let log = match found.entries {
+            Some(entries) => Log::found(entries, found.history, found.last),
+            None if self.written.log.holds(found.last) => {
+                self.written.log.within(found.first, found.last)
+            }
+            None => self.durable.log.within(found.first, found.last),
+        };
         let promised = found.promised;
         self.written = Image { log, promised };
         self.durable = self.written.clone();
@@ -341,6 +367,31 @@ impl Disk {
         self.filled = Filled::No;
         self.lost = true;
         self.fillings += 1;
+    }
+
+    /// A bit flips under the process, in the log or in the store.
+    pub fn decay(&mut self, random: &mut Random) -> Option<String> {
+        let what = if random.chance(500_000) {
+            self.ground.decay(random)
+        } else {
+            self.store.decay(random)
+        };
+        self.rotten |= what.is_some();
+        what
+    }
+
+    /// Reads everything, as the scrub does. What it finds is not noted.
+    pub fn scrub(&mut self) -> Result<(), Trouble> {
+        self.ground.scrub()?;
+        self.store.scrub().map_err(Trouble::Damaged)?;
+        self.rotten = false;
+        Ok(())
+    }
+
+    /// Damage was met: the next start finds the store unfilled.
+    pub fn note_damage(&mut self) {
+        self.ground.record_damage();
+        self.noted = true;
     }
 
     /// Something rots while no process lives. What, and whether the next one will know.
@@ -384,6 +435,7 @@ impl Disk {
         self.written.log = log.clone();
         self.durable.log = log;
         self.store = Store::from_checkpoint(checkpoint.state, checkpoint.pairs.clone());
+        self.rotten = false;
         self.fillings += 1;
         Ok(())
     }

@@ -227,6 +227,7 @@ impl World {
         match done {
             Ok(done) => return Some(done),
             Err(Trouble::Dies(what)) => self.fatal(node, &what),
+            Err(Trouble::Damaged(what)) => self.meets_damage(node, &what),
             Err(Trouble::Broken(what)) => self.checkers.fail("disk", &what),
         }
         None
@@ -296,6 +297,7 @@ impl World {
                 let after = machine.disk.store.applied();
                 let read = machine.disk.read(after, usize::MAX);
                 let Some(mut entries) = self.done(node, read) else {
+                    self.applier_ends(node);
                     return;
                 };
                 let machine = &self.nodes[node];
@@ -364,15 +366,24 @@ impl World {
         }
         let open = self.network.passes(node, master) && self.network.passes(master, node);
         let source = &self.nodes[master];
-        let serves = source.process.as_ref().filter(|process| {
+        let serves = source.process.as_ref().is_some_and(|process| {
             open && process.inbox.is_none()
                 && matches!(
                     process.quorum().role(),
                     Role::Master { .. } | Role::Rising { .. }
                 )
         });
-        let Some(serves) = serves else {
+        if !serves {
             self.install_failed(node, master);
+            return;
+        }
+        let read = source.disk.store.scrub().map_err(Trouble::Damaged);
+        if self.done(master, read).is_none() {
+            self.install_failed(node, master);
+            return;
+        }
+        let source = &self.nodes[master];
+        let Some(serves) = &source.process else {
             return;
         };
         let state = source.disk.store.state();

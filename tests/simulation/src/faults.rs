@@ -111,6 +111,8 @@ impl World {
             Fault::ClockJump => self.jump_calendar(node),
             Fault::SyncError => self.nodes[node].sync_fails = true,
             Fault::DiskFull => self.fill_disk(node, lasts),
+            Fault::Rot => self.rot(node),
+            Fault::Unreadable => self.unreadable(node),
         }
     }
 
@@ -358,7 +360,7 @@ impl World {
         let damaged = self.random.chance(300_000);
         let (store_id, seed) = (self.name(), self.random.number());
         if damaged {
-            self.rot(node);
+            self.rot_dead(node);
         } else {
             self.nodes[node].disk.wipe(store_id, seed);
             self.checkers.wiped(node);
@@ -378,7 +380,7 @@ impl World {
     }
 
     /// Its log rots, or what lies beside it. Where no start would notice, the store does.
-    fn rot(&mut self, node: usize) {
+    fn rot_dead(&mut self, node: usize) {
         let disk = &mut self.nodes[node].disk;
         let rotten = match disk.rot(&mut self.random) {
             Ok((what, true)) => Ok(what),

@@ -20,6 +20,9 @@ use crate::random::Random;
 /// Small, so that every run rolls over many of them.
 const SEGMENT_BYTES: u64 = 8 << 10;
 const DIRECTORY: &str = "/node";
+/// Of a segment: where the size of its header stands, and the whole pages that it takes.
+const HEADER_BYTES_AT: usize = 16;
+const PAGE_BYTES: usize = 4096;
 /// Starts that are interrupted, in a million.
 const INTERRUPTED_PPM: u32 = 200_000;
 /// Changes before one is.
@@ -30,6 +33,8 @@ const BUDGET_MAX: u64 = 20;
 pub enum Trouble {
     /// The disk failed: the process stops.
     Dies(String),
+    /// A checksum does not agree: where something rots, the node's life ends.
+    Damaged(String),
     /// The log did what it must not.
     Broken(String),
 }
@@ -37,7 +42,7 @@ pub enum Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Dies(text) | Self::Broken(text) => text.fmt(f),
+            Self::Dies(text) | Self::Damaged(text) | Self::Broken(text) => text.fmt(f),
         }
     }
 }
@@ -56,6 +61,7 @@ impl From<LogError> for Trouble {
     fn from(error: LogError) -> Self {
         match error {
             LogError::Disk(error) => error.into(),
+            damaged @ LogError::Damaged { .. } => Self::Damaged(damaged.to_string()),
             other => Self::Broken(other.to_string()),
         }
     }
@@ -75,8 +81,10 @@ type Done<T> = Result<T, Trouble>;
 /// What a start finds.
 #[derive(Debug)]
 pub struct Found {
-    /// All entries that the log holds.
-    pub entries: Vec<Entry>,
+    /// All entries that the log holds; `None` where they cannot be read.
+    pub entries: Option<Vec<Entry>>,
+    /// The first that it holds, or will hold.
+    pub first: Sequence,
     /// Which epoch wrote what, from the first entry ever on.
     pub history: EpochHistory,
     /// Where the log ends.
@@ -97,6 +105,8 @@ pub struct Ground {
     retention_bytes: u64,
     notes: Option<Notes>,
     log: Option<Log>,
+    /// The newest segment, and the bytes of it that even a loss of power leaves.
+    settled: Option<(PathBuf, usize)>,
 }
 
 impl Ground {
@@ -108,6 +118,7 @@ impl Ground {
             retention_bytes,
             notes: None,
             log: None,
+            settled: None,
         };
         let made = ground.make();
         made.expect("a new disk is well");
@@ -174,6 +185,7 @@ impl Ground {
 
     /// Everything after `keep` goes.
     pub fn cut(&mut self, keep: Position, applied: Sequence) -> Done<()> {
+        self.settled = None;
         Ok(self.log().cut(keep, applied)?)
     }
 
@@ -188,7 +200,54 @@ impl Ground {
         self.log().sync()?;
         self.log().sync_mark()?;
         self.log().trim(flushed, None)?;
+        let newest = self.segments().pop();
+        self.settled = newest.map(|path| {
+            let bytes = self.platter.read(&path).unwrap_or_default();
+            let used = used(&bytes);
+            (path, used)
+        });
         Ok(self.log().first())
+    }
+
+    /// As the scrub does, in one go: everything is read and checked.
+    pub fn scrub(&self) -> Done<()> {
+        let log = self.log.as_ref().expect("it is open, but for a crash");
+        self.read(Sequence(log.first().0 - 1), usize::MAX)?;
+        Ok(())
+    }
+
+    /// Notes damage that was met, on the way out.
+    pub fn record_damage(&self) {
+        self.notes().record_damage();
+    }
+
+    fn segments(&self) -> Vec<PathBuf> {
+        let mut paths = self.platter.paths();
+        paths.retain(|path| is_segment(path));
+        paths
+    }
+
+    /// A bit flips in an entry, under the process. None in what is synced but not marked so for
+    /// good: with the power lost as well, that passes for torn. `None` if there is no entry.
+    pub fn decay(&self, random: &mut Random) -> Option<String> {
+        let path = random
+            .pick(&self.segments().iter().collect::<Vec<_>>())
+            .clone();
+        let bytes = self.platter.read(&path)?;
+        let end = match &self.settled {
+            Some((newest, end)) if *newest == path => *end,
+            Some((newest, _)) if *newest > path => used(&bytes),
+            _ => 0,
+        };
+        let header = bytes.get(HEADER_BYTES_AT..HEADER_BYTES_AT + 4)?;
+        let header = u32::from_le_bytes(header.try_into().expect("four bytes"));
+        let begin = usize::try_from(header).ok()?.next_multiple_of(PAGE_BYTES);
+        if end <= begin {
+            return None;
+        }
+        let at = begin + random.index(end - begin);
+        self.platter.flip(&path, at, random.index(8));
+        Some(format!("a bit of {} flips at byte {at}", path.display()))
     }
 
     /// As for a replica.
@@ -206,6 +265,7 @@ impl Ground {
     pub fn install(&mut self, last: Position, history: EpochHistory, fill: Fill) -> Done<()> {
         let generation = self.notes().generation() + 1;
         self.log = None;
+        self.settled = None;
         let log = Log::create(self.options(generation), last, history)?;
         self.notes().switch(generation, fill)?;
         self.log = Some(log);
@@ -226,6 +286,7 @@ impl Ground {
     pub fn crash(&mut self, power: bool) {
         self.log = None;
         self.notes = None;
+        self.settled = None;
         if power {
             self.platter.lose_power();
         } else {
@@ -261,10 +322,16 @@ impl Ground {
             promised,
             damage,
         } = notes.recover(&options, floor, promised, false)?;
-        let before = Sequence(log.first().0 - 1);
-        let (entries, _) = log.index().read(before, usize::MAX, None)?;
+        let first = log.first();
+        let read = log.index().read(Sequence(first.0 - 1), usize::MAX, None);
+        let entries = match read {
+            Ok((entries, _)) => Some(entries),
+            Err(LogError::Damaged { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
         let found = Found {
             entries,
+            first,
             history: log.history().clone(),
             last: log.last(),
             promised,
@@ -279,9 +346,8 @@ impl Ground {
     /// Something of the newest segment, or of a note, is not as it was written.
     pub fn rot(&mut self, random: &mut Random) -> String {
         self.crash(false);
+        let newest = self.segments().pop();
         let mut paths = self.platter.paths();
-        let segments = paths.iter().filter(|path| is_segment(path));
-        let newest = segments.max().cloned();
         paths.retain(|path| !is_segment(path));
         let path = match newest {
             Some(newest) if random.chance(800_000) => newest,

@@ -22,6 +22,7 @@ pub mod plan;
 pub mod platter;
 pub mod random;
 pub mod recovery;
+pub mod rot;
 pub mod service;
 pub mod simulation;
 pub mod store;

@@ -33,6 +33,15 @@ impl Log {
         }
     }
 
+    /// The part of it that is left, where it cannot be read.
+    #[must_use]
+    pub fn within(&self, first: Sequence, last: Position) -> Self {
+        let mut part = self.clone();
+        part.truncate(last);
+        part.trim(first);
+        part
+    }
+
     /// The last position.
     pub fn last(&self) -> Position {
         self.last

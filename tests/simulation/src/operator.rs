@@ -12,7 +12,7 @@ impl World {
     pub(crate) fn whole_without(&self, node: usize) -> usize {
         let others = self.nodes.iter().enumerate();
         others
-            .filter(|(other, machine)| *other != node && machine.place && !machine.disk.lost)
+            .filter(|(other, machine)| *other != node && machine.place && machine.disk.is_whole())
             .count()
     }
 
@@ -23,7 +23,7 @@ impl World {
 
     /// `ZooKeeper` loses all that it held. No store is lost as well: that would be too much.
     pub fn wipe_keeper(&mut self) {
-        if self.nodes.iter().any(|node| node.disk.lost) {
+        if !self.nodes.iter().all(|node| node.disk.is_whole()) {
             return;
         }
         self.trace

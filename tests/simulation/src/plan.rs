@@ -68,10 +68,14 @@ pub enum Fault {
     SyncError,
     /// The disk is full: the next write fails, and the process stops. Space comes back.
     DiskFull,
+    /// See `rot.rs`.
+    Rot,
+    /// See `rot.rs`.
+    Unreadable,
 }
 
 /// All that a seed may meet; the others are for drills alone.
-pub const FAULTS: [Fault; 25] = [
+pub const FAULTS: [Fault; 27] = [
     Fault::Kill,
     Fault::KillMaster,
     Fault::KillReplica,
@@ -97,6 +101,8 @@ pub const FAULTS: [Fault; 25] = [
     Fault::ClockJump,
     Fault::SyncError,
     Fault::DiskFull,
+    Fault::Rot,
+    Fault::Unreadable,
 ];
 
 /// Those that break no stream.
@@ -372,7 +378,13 @@ impl Plan {
 fn forgets(fault: Fault) -> bool {
     matches!(
         fault,
-        Fault::Wipe | Fault::FillTrap | Fault::FenceTrap | Fault::Replace | Fault::KeeperWipe
+        Fault::Wipe
+            | Fault::FillTrap
+            | Fault::FenceTrap
+            | Fault::Rot
+            | Fault::Unreadable
+            | Fault::Replace
+            | Fault::KeeperWipe
     )
 }
 
@@ -385,7 +397,13 @@ fn faults(random: &mut Random, in_memory: bool) -> Vec<Fault> {
     let forgetful: &[Fault] = match random.below(4) {
         0 => &[Fault::Replace],
         1 => &[Fault::KeeperWipe],
-        _ => &[Fault::Wipe, Fault::FillTrap, Fault::FenceTrap],
+        _ => &[
+            Fault::Wipe,
+            Fault::FillTrap,
+            Fault::FenceTrap,
+            Fault::Rot,
+            Fault::Unreadable,
+        ],
     };
     faults.retain(|fault| !forgets(*fault) || forgetful.contains(fault));
     if in_memory {

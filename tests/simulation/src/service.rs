@@ -4,6 +4,7 @@ use replicamq_core::{Command, ConnectionId, Effect as ClientEffect, LoadRequest}
 use replicamq_node::{Effect, Event};
 
 use crate::clients::Happening;
+use crate::ground::Trouble;
 use crate::node::ApplyJob;
 use crate::world::World;
 
@@ -105,7 +106,11 @@ impl World {
 
     /// The store's thread has come to a read.
     pub fn load(&mut self, node: usize, request: &LoadRequest) {
-        let (pairs, more) = self.nodes[node].disk.store.load(request);
+        let loaded = self.nodes[node].disk.store.load(request);
+        let loaded = loaded.map_err(Trouble::Damaged);
+        let Some((pairs, more)) = self.done(node, loaded) else {
+            return;
+        };
         let token = request.token;
         self.deliver_to_node(node, Event::Loaded { token, pairs, more });
     }

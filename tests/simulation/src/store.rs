@@ -11,8 +11,13 @@ use replicamq_proto::store::v1::Op;
 use replicamq_proto::store::v1::op::Kind;
 use replicamq_quorum::Sequence;
 
+use crate::random::Random;
+
 /// Keys and values, in the order of the keys.
 pub type Pairs = BTreeMap<Bytes, Bytes>;
+
+/// What a read gives, and whether there is more.
+pub type Loaded = (Vec<(Bytes, Bytes)>, bool);
 
 /// How far a store is, and a digest of everything applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,6 +37,8 @@ pub struct Store {
     flushed: StoreState,
     /// What was there before each change since the last flush.
     undo: Vec<(Bytes, Option<Bytes>)>,
+    /// A block with this key in it does not check any more.
+    rotten: Option<Bytes>,
 }
 
 impl Store {
@@ -43,6 +50,29 @@ impl Store {
             pairs,
             flushed: state,
             undo: Vec::new(),
+            rotten: None,
+        }
+    }
+
+    /// A bit flips where a pair lies, unless that is in memory only. It stays when the pair goes.
+    pub fn decay(&mut self, random: &mut Random) -> Option<String> {
+        if self.pairs.is_empty() {
+            return None;
+        }
+        let key = self.pairs.keys().nth(random.index(self.pairs.len()))?;
+        if self.undo.iter().any(|(changed, _)| changed == key) {
+            return None;
+        }
+        let what = format!("a bit of the store flips at {key:?}");
+        self.rotten = Some(key.clone());
+        Some(what)
+    }
+
+    /// Every block is read.
+    pub fn scrub(&self) -> Result<(), String> {
+        match &self.rotten {
+            Some(key) => Err(format!("the store is damaged at {key:?}")),
+            None => Ok(()),
         }
     }
 
@@ -91,20 +121,25 @@ impl Store {
     }
 
     /// A bounded read, and whether there is more.
-    pub fn load(&self, request: &LoadRequest) -> (Vec<(Bytes, Bytes)>, bool) {
+    pub fn load(&self, request: &LoadRequest) -> Result<Loaded, String> {
         let mut pairs = Vec::new();
         let mut bytes = 0;
         if request.from >= request.to {
-            return (pairs, false);
+            return Ok((pairs, false));
+        }
+        if let Some(rotten) = &self.rotten
+            && (&request.from..&request.to).contains(&rotten)
+        {
+            self.scrub()?;
         }
         for (key, value) in self.pairs.range(request.from.clone()..request.to.clone()) {
             if pairs.len() >= request.pairs_max || bytes >= request.bytes_max {
-                return (pairs, true);
+                return Ok((pairs, true));
             }
             bytes += key.len() + value.len();
             pairs.push((key.clone(), value.clone()));
         }
-        (pairs, false)
+        Ok((pairs, false))
     }
 }
 
@@ -188,7 +223,7 @@ mod tests {
             bytes_max,
         };
         let read = |request| {
-            let (pairs, more) = store.load(&request);
+            let (pairs, more) = store.load(&request).expect("nothing is rotten");
             (pairs.len(), more)
         };
         assert_eq!(read(request("c", 10, 100)), (2, false));

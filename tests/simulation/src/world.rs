@@ -133,6 +133,13 @@ pub enum Happening {
         won: bool,
     },
     ClaimReread(Claim),
+    Scrub {
+        node: usize,
+    },
+    Damaged {
+        node: usize,
+        life: u64,
+    },
     Fault,
     Trap(Trap),
     Replace {
@@ -444,6 +451,8 @@ impl World {
             Happening::ClaimReread(claim) => self.claim_reread(claim),
             Happening::Seal { node, life } => self.seal(node, life),
             Happening::Client(happening) => self.client_happens(happening),
+            Happening::Scrub { node } => self.scrub(node),
+            Happening::Damaged { node, life } => self.damaged(node, life),
             Happening::Fault => self.fault_round(),
             Happening::Trap(trap) => self.trap(trap),
             Happening::Replace { node } => self.replace(node),
