@@ -103,6 +103,7 @@ impl World {
                 self.wipe(node, (1_000, 2_000_000));
             }
             Fault::KeeperWipe => self.wipe_keeper(),
+            Fault::KeeperRestore => self.restore_keeper(),
             Fault::Replace => self.plan_replacement(node),
             Fault::Transfer => self.transfer(node),
             Fault::FillTrap => self.set_fill_trap(),

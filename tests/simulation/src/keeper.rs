@@ -1,14 +1,18 @@
 //! ZooKeeper: sessions that expire, reads that come late, claims whose answers get lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use replicamq_quorum::{Epoch, EpochRecord, Event, Keeper, Member, Position};
 
 use crate::disk::Filled;
+use crate::plan::Fault;
 use crate::world::{Happening, World};
 
+/// States from which it can be set back.
+const BACKUPS_MAX: usize = 64;
+
 /// A session, and the member znode that dies with it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Session {
     node: usize,
     rank: i64,
@@ -28,6 +32,17 @@ pub struct KeeperService {
     stores: BTreeMap<usize, u64>,
     /// Nodes that do not reach it. Counted, as cuts overlap.
     cut: Vec<u32>,
+    /// What it held before, oldest first.
+    backups: VecDeque<Backup>,
+}
+
+/// What a snapshot of `ZooKeeper` holds.
+#[derive(Debug, Clone)]
+struct Backup {
+    members: Vec<Session>,
+    epoch: EpochRecord,
+    next_rank: i64,
+    stores: BTreeMap<usize, u64>,
 }
 
 /// A process's end of its session.
@@ -57,6 +72,18 @@ impl KeeperService {
 
     fn reaches(&self, node: usize) -> bool {
         self.cut[node] == 0
+    }
+
+    fn back_up(&mut self) {
+        if self.backups.len() == BACKUPS_MAX {
+            self.backups.pop_front();
+        }
+        self.backups.push_back(Backup {
+            members: self.sessions.values().cloned().collect(),
+            epoch: self.epoch.clone(),
+            next_rank: self.next_rank,
+            stores: self.stores.clone(),
+        });
     }
 }
 
@@ -160,8 +187,44 @@ impl World {
         self.keeper.stores.clear();
     }
 
+    /// `ZooKeeper` starts again with what it held at some time before. No session goes on: a
+    /// client has seen what this server has not. Members of that time are there until their
+    /// sessions expire.
+    pub(crate) fn set_keeper_back(&mut self) -> bool {
+        if self.keeper.backups.is_empty() {
+            return false;
+        }
+        let index = self.random.index(self.keeper.backups.len());
+        let backup = self.keeper.backups[index].clone();
+        let ids: Vec<u64> = self.keeper.sessions.keys().copied().collect();
+        for id in ids {
+            self.forget_session(id);
+        }
+        let since_us = self.now_us;
+        for member in backup.members {
+            let id = self.keeper.next_session;
+            self.keeper.next_session += 1;
+            let ghost = Session {
+                silent_since_us: Some(since_us),
+                ..member
+            };
+            self.keeper.sessions.insert(id, ghost);
+            let at = self.plan.session_us;
+            let session = id;
+            self.after(at, Happening::SessionExpires { session, since_us });
+        }
+        self.keeper.epoch = backup.epoch;
+        self.keeper.next_rank = backup.next_rank;
+        self.keeper.stores = backup.stores;
+        self.keeper_changed();
+        true
+    }
+
     /// Everybody who watches reads again.
     fn keeper_changed(&mut self) {
+        if self.plan.faults.contains(&Fault::KeeperRestore) {
+            self.keeper.back_up();
+        }
         for node in 0..self.nodes.len() {
             if let Some(life) = self.life(node) {
                 let at = self.plan.keeper.draw(&mut self.random);

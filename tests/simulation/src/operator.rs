@@ -32,6 +32,18 @@ impl World {
         self.forget_keeper();
     }
 
+    /// `ZooKeeper` is set back to what it held before, as from a backup. No store is lost as well.
+    pub fn restore_keeper(&mut self) {
+        if !self.nodes.iter().all(|node| node.disk.is_whole()) || !self.set_keeper_back() {
+            return;
+        }
+        let epoch = self.keeper.epoch().epoch;
+        self.trace.line(self.now_us, || {
+            format!("the keeper is set back to epoch {epoch}")
+        });
+        self.silent = false;
+    }
+
     /// The master hands over to this node, or to whom it likes; it may refuse.
     pub fn transfer(&mut self, to: usize) {
         let Some(master) = self.master() else {

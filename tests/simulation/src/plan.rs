@@ -52,6 +52,8 @@ pub enum Fault {
     Wipe,
     /// ZooKeeper loses all that it held.
     KeeperWipe,
+    /// ZooKeeper is set back to what it held before.
+    KeeperRestore,
     /// See `operator.rs`.
     Replace,
     /// A master that serves is to hand over.
@@ -75,7 +77,7 @@ pub enum Fault {
 }
 
 /// All that a seed may meet; the others are for drills alone.
-pub const FAULTS: [Fault; 27] = [
+pub const FAULTS: [Fault; 28] = [
     Fault::Kill,
     Fault::KillMaster,
     Fault::KillReplica,
@@ -93,6 +95,7 @@ pub const FAULTS: [Fault; 27] = [
     Fault::HungDisk,
     Fault::Wipe,
     Fault::KeeperWipe,
+    Fault::KeeperRestore,
     Fault::Replace,
     Fault::Transfer,
     Fault::FillTrap,
@@ -385,6 +388,7 @@ fn forgets(fault: Fault) -> bool {
             | Fault::Unreadable
             | Fault::Replace
             | Fault::KeeperWipe
+            | Fault::KeeperRestore
     )
 }
 
@@ -396,7 +400,7 @@ fn faults(random: &mut Random, in_memory: bool) -> Vec<Fault> {
     // Each forgets what bounds the others: no promise is given against two at once.
     let forgetful: &[Fault] = match random.below(4) {
         0 => &[Fault::Replace],
-        1 => &[Fault::KeeperWipe],
+        1 => &[Fault::KeeperWipe, Fault::KeeperRestore],
         _ => &[
             Fault::Wipe,
             Fault::FillTrap,
