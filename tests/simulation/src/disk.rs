@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use replicamq_log::{Fill, Floor};
 use replicamq_quorum::{Entry, Epoch, Event, Position, Recovered, Sequence};
 
-use crate::ground::{Ground, Trouble};
+use crate::ground::{Ground, Setup, Trouble};
 use crate::log::Log;
 use crate::random::Random;
 use crate::store::{Pairs, Store, StoreState};
@@ -109,9 +109,9 @@ pub struct End {
 impl Disk {
     /// Empty. Two of the same name and seed fare the same.
     #[must_use]
-    pub fn new(store_id: u64, seed: u64, retention_bytes: u64) -> Self {
+    pub fn new(store_id: u64, seed: u64, setup: Setup) -> Self {
         Self {
-            ground: Ground::new(seed, retention_bytes),
+            ground: Ground::new(seed, setup),
             written: Image::default(),
             durable: Image::default(),
             unsynced: Vec::new(),
@@ -200,18 +200,39 @@ impl Disk {
                     reports.push(Event::Truncated { keep });
                     appended = logged_after_cut;
                 }
-                LogOperation::Promise(epoch) => reports.push(Event::PromiseStored { epoch }),
+                LogOperation::Promise(epoch) => {
+                    // Whoever hears of it takes all before it to be durable.
+                    if std::mem::take(&mut appended) {
+                        reports.push(self.logged());
+                    }
+                    reports.push(Event::PromiseStored { epoch });
+                }
             }
         }
         if appended {
-            let last = self.durable.log.last();
-            reports.push(Event::Logged {
-                appended: last,
-                durable: last,
-            });
+            reports.push(self.logged());
         }
         let done = self.ground.mark();
         self.note(done)
+    }
+
+    /// Whether entries alone are written and not synced, which need not be in a memory mode.
+    pub fn may_wait(&self) -> bool {
+        let mut unsynced = self.unsynced.iter();
+        unsynced.all(|operation| matches!(operation, LogOperation::Append(_)))
+    }
+
+    /// Whether something is written and not synced.
+    pub fn is_unsynced(&self) -> bool {
+        !self.unsynced.is_empty()
+    }
+
+    /// How far it is.
+    pub fn logged(&self) -> Event {
+        Event::Logged {
+            appended: self.written.log.last(),
+            durable: self.durable.log.last(),
+        }
     }
 
     fn note(&mut self, done: Result<(), Trouble>) -> Result<(), Trouble> {
@@ -304,7 +325,12 @@ impl Disk {
     ) -> Result<bool, Trouble> {
         let broken = |text: String| Err(Trouble::Broken(text));
         let found = self.ground.recover(floor, end.power, random)?;
-        let damaged = found.damage.is_some() || (rotten && found.fill == Fill::Unfilled);
+        let gone = end.power && self.ground.setup().in_memory;
+        let noted = (rotten || gone) && found.fill == Fill::Unfilled;
+        let damaged = found.damage.is_some() || noted;
+        if gone && !damaged {
+            return broken("the power was lost, and nothing is on record".to_owned());
+        }
         if let Some(damage) = &found.damage
             && !rotten
             && !end.may_damage
@@ -410,7 +436,7 @@ impl Disk {
     /// Emptied. Its new name tells it from the old one.
     pub fn wipe(&mut self, store_id: u64, seed: u64) {
         let fillings = self.fillings + 1;
-        *self = Self::new(store_id, seed, self.ground.retention_bytes());
+        *self = Self::new(store_id, seed, self.ground.setup());
         self.lost = true;
         self.fillings = fillings;
     }

@@ -10,6 +10,9 @@ use crate::world::{Happening, World};
 /// What waits for a disk that hangs looks again so often: it may be healed.
 const HANGS_LOOK_US: u64 = 20_000;
 
+/// Groups that are not synced by themselves in a memory mode, in a million.
+const LAZY_PPM: u32 = 700_000;
+
 impl World {
     /// One effect of a living process.
     pub fn effect(&mut self, node: usize, effect: Effect) {
@@ -187,7 +190,15 @@ impl World {
             return;
         }
         let mut reports = Vec::new();
-        let bearable = !self.plan.in_memory || self.bears_loss_of(node);
+        let in_memory = self.plan.setup().in_memory;
+        if in_memory && self.nodes[node].disk.may_wait() && self.random.chance(LAZY_PPM) {
+            let event = self.nodes[node].disk.logged();
+            self.nodes[node].process_mut().writer.busy = false;
+            self.write_group(node);
+            self.deliver(node, event);
+            return;
+        }
+        let bearable = !in_memory || self.bears_loss_of(node);
         let machine = &mut self.nodes[node];
         let fails = std::mem::take(&mut machine.sync_fails) && bearable;
         if fails {
@@ -200,7 +211,7 @@ impl World {
         let synced = machine.disk.sync(logged_after_cut, &mut reports);
         machine.disk.set_free_space(None);
         if self.done(node, synced).is_none() {
-            if fails && self.plan.in_memory {
+            if fails && in_memory {
                 // As the writer notes it on its way out.
                 let noted = self.nodes[node].disk.damage_store();
                 self.done(node, noted);
@@ -240,7 +251,7 @@ impl World {
         self.trace.line(self.now_us, || format!("{name}: {what}"));
         self.orphan(node);
         self.silent = false;
-        let unsynced_is_lost = !self.plan.in_memory && self.random.chance(500_000);
+        let unsynced_is_lost = self.plan.survives_power() && self.random.chance(500_000);
         let end = End {
             power: unsynced_is_lost,
             gasps: false,
@@ -330,6 +341,11 @@ impl World {
         if machine.paused() || machine.hung_disk_until_us > self.now_us {
             return;
         }
+        self.sync_what_waits(node);
+        if self.life(node) != Some(life) {
+            return;
+        }
+        let machine = &mut self.nodes[node];
         let before = machine.disk.durable.log.first();
         let flushed = machine.disk.flush();
         let Some(first) = self.done(node, flushed) else {
@@ -338,6 +354,21 @@ impl World {
         if first > before {
             self.nodes[node].process_mut().given.trim(first);
             self.deliver(node, Event::LogTrimmed { first });
+        }
+    }
+
+    /// In a memory mode the log is synced every so often.
+    fn sync_what_waits(&mut self, node: usize) {
+        let machine = &mut self.nodes[node];
+        if machine.process_mut().writer.busy || !machine.disk.is_unsynced() {
+            return;
+        }
+        let mut reports = Vec::new();
+        let synced = machine.disk.sync(true, &mut reports);
+        if self.done(node, synced).is_some() {
+            for event in reports {
+                self.deliver(node, event);
+            }
         }
     }
 

@@ -298,6 +298,9 @@ impl World {
         if self.nodes[node].process.is_none() {
             return;
         }
+        // Where the node counts as damaged then, a quorum of whole ones remains.
+        let notes = self.plan.setup().in_memory && self.bears_loss_of(node);
+        let power = power && (self.plan.survives_power() || notes);
         self.orphan(node);
         let name = &self.nodes[node].name;
         self.trace
@@ -314,7 +317,7 @@ impl World {
         let end = End {
             power,
             gasps: works && self.random.chance(500_000),
-            may_damage: self.plan.in_memory && power,
+            may_damage: self.plan.setup().in_memory && power,
         };
         self.end_process_with(node, power, end);
     }

@@ -97,12 +97,23 @@ pub struct Found {
     pub damage: Option<Damage>,
 }
 
+/// How a node keeps its log.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    /// Log that is kept behind what the store has flushed.
+    pub retention_bytes: u64,
+    /// What it answers for need not be synced.
+    pub in_memory: bool,
+}
+
 /// See the head of this file.
 #[derive(Debug)]
 pub struct Ground {
     /// The disk.
     pub platter: Platter,
-    retention_bytes: u64,
+    setup: Setup,
+    /// Counts the machine's starts.
+    boot: u64,
     notes: Option<Notes>,
     log: Option<Log>,
     /// The newest segment, and the bytes of it that even a loss of power leaves.
@@ -112,10 +123,11 @@ pub struct Ground {
 impl Ground {
     /// An empty log, on a disk of this chance.
     #[must_use]
-    pub fn new(seed: u64, retention_bytes: u64) -> Self {
+    pub fn new(seed: u64, setup: Setup) -> Self {
         let mut ground = Self {
             platter: Platter::new(Random::new(seed)),
-            retention_bytes,
+            setup,
+            boot: 1,
             notes: None,
             log: None,
             settled: None,
@@ -134,7 +146,13 @@ impl Ground {
         Notes::create(&self.platter, Path::new(DIRECTORY), Fill::Filled)?;
         self.notes = Notes::open(self.disk(), Path::new(DIRECTORY))?;
         self.log = Some(log);
+        self.begin_run(self.notes())?;
         Ok(())
+    }
+
+    /// Whether what an earlier run had in memory alone is gone.
+    fn begin_run(&self, notes: &Notes) -> Done<bool> {
+        Ok(notes.begin_run(&self.boot.to_string(), self.setup.in_memory)?)
     }
 
     fn disk(&self) -> Arc<dyn Disk> {
@@ -147,7 +165,7 @@ impl Ground {
             directory: directory(generation),
             segment_bytes: SEGMENT_BYTES,
             retention: Retention {
-                bytes: self.retention_bytes,
+                bytes: self.setup.retention_bytes,
                 age: Duration::MAX,
             },
         }
@@ -161,9 +179,9 @@ impl Ground {
         self.notes.as_ref().expect("it is open, but for a crash")
     }
 
-    /// Log that is kept behind what the store has flushed.
-    pub fn retention_bytes(&self) -> u64 {
-        self.retention_bytes
+    /// How it is kept.
+    pub fn setup(&self) -> Setup {
+        self.setup
     }
 
     /// A group is written.
@@ -268,6 +286,7 @@ impl Ground {
         self.settled = None;
         let log = Log::create(self.options(generation), last, history)?;
         self.notes().switch(generation, fill)?;
+        self.begin_run(self.notes())?;
         self.log = Some(log);
         self.remove_others(generation);
         Ok(())
@@ -288,6 +307,7 @@ impl Ground {
         self.notes = None;
         self.settled = None;
         if power {
+            self.boot += 1;
             self.platter.lose_power();
         } else {
             self.platter.kill();
@@ -313,6 +333,7 @@ impl Ground {
         let Some(notes) = Notes::open(self.disk(), Path::new(DIRECTORY))? else {
             return Err(Trouble::Broken("CURRENT cannot be read".to_owned()));
         };
+        let lost = self.begin_run(&notes)?;
         let generation = notes.generation();
         self.remove_others(generation);
         let promised = notes.promised()?;
@@ -321,7 +342,10 @@ impl Ground {
             log,
             promised,
             damage,
-        } = notes.recover(&options, floor, promised, false)?;
+        } = notes.recover(&options, floor, promised, lost)?;
+        if !self.setup.in_memory {
+            notes.record_synced()?;
+        }
         let first = log.first();
         let read = log.index().read(Sequence(first.0 - 1), usize::MAX, None);
         let entries = match read {

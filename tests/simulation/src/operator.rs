@@ -95,7 +95,7 @@ impl World {
         self.nodes[old].place = false;
         let newcomer = &mut self.nodes[new];
         newcomer.place = true;
-        newcomer.disk = Disk::new(store_id, seed, self.plan.retention_bytes);
+        newcomer.disk = Disk::new(store_id, seed, self.plan.setup());
         newcomer.disk.lost = true;
         self.move_place(old, new);
         let at = self.random.between((1_000, 300_000));

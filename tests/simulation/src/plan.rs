@@ -5,6 +5,7 @@
 
 use replicamq_quorum::{Copy, Limits, SyncMode};
 
+use crate::ground::Setup;
 use crate::random::Random;
 
 /// What can go wrong.
@@ -118,6 +119,19 @@ const SILENT: [Fault; 6] = [
     Fault::ClockJump,
 ];
 
+/// Runs in a mode that waits for less than `quorum_disk`, in a million…
+const WEAKER_PPM: u32 = 150_000;
+/// …and these, of the master and of replicas: `quorum_mem` more often, `remote_disk`,
+/// `remote_mem`, and the two that wait for disks on one side.
+const WEAKER: [(Copy, Copy); 6] = [
+    (Copy::Memory, Copy::Memory),
+    (Copy::Memory, Copy::Memory),
+    (Copy::None, Copy::Disk),
+    (Copy::None, Copy::Memory),
+    (Copy::Memory, Copy::Disk),
+    (Copy::Disk, Copy::Memory),
+];
+
 /// A delay: mostly in `usual_us`, sometimes in `slow_us`.
 #[derive(Debug, Clone, Copy)]
 pub struct Delay {
@@ -147,8 +161,6 @@ pub struct Plan {
     pub replicas: usize,
     /// What a commit waits for.
     pub sync: SyncMode,
-    /// It does not wait for any disk.
-    pub in_memory: bool,
     /// Small, so that every bound is met.
     pub limits: Limits,
     /// How long faults come.
@@ -243,22 +255,17 @@ impl Plan {
     #[must_use]
     pub fn draw(random: &mut Random) -> Self {
         let replicas = random.pick(&[3, 3, 3, 3, 3, 3, 3, 5, 5, 1]);
-        // In quorum_mem the promise holds against the loss of processes, not of power.
-        let in_memory = random.chance(60_000);
-        let faults = faults(random, in_memory);
-        let sync = if in_memory {
-            SyncMode {
-                local: Copy::Memory,
-                remote: Copy::Memory,
-            }
+        let sync = if random.chance(WEAKER_PPM) {
+            let (local, remote) = random.pick(&WEAKER);
+            SyncMode { local, remote }
         } else {
             SyncMode::QUORUM_DISK
         };
+        let faults = faults(random, sync);
         let busy = random.between((150_000, 1_500_000));
         Self {
             replicas,
             sync,
-            in_memory,
             limits: limits(random),
             faults_us: random.between((3_000_000, 12_000_000)),
             faults,
@@ -313,7 +320,6 @@ impl Plan {
         Self {
             replicas: 3,
             sync: SyncMode::QUORUM_DISK,
-            in_memory: false,
             limits: Limits::default(),
             faults_us: if hangs { 50_000_000 } else { 20_000_000 },
             faults: fault.into_iter().collect(),
@@ -370,6 +376,21 @@ impl Plan {
         self.replicas + usize::from(self.faults.contains(&Fault::Replace))
     }
 
+    /// How a node keeps its log.
+    #[must_use]
+    pub fn setup(&self) -> Setup {
+        Setup {
+            retention_bytes: self.retention_bytes,
+            in_memory: !self.sync.syncs(),
+        }
+    }
+
+    /// Whether a commit waits for disks alone: then no power is missed.
+    #[must_use]
+    pub fn survives_power(&self) -> bool {
+        self.sync == SyncMode::QUORUM_DISK
+    }
+
     /// Whether nodes learn of each other's death by silence alone.
     #[must_use]
     pub fn silent(&self) -> bool {
@@ -392,7 +413,7 @@ fn forgets(fault: Fault) -> bool {
     )
 }
 
-fn faults(random: &mut Random, in_memory: bool) -> Vec<Fault> {
+fn faults(random: &mut Random, sync: SyncMode) -> Vec<Fault> {
     let mut faults: Vec<Fault> = FAULTS
         .into_iter()
         .filter(|fault| random.chance(if forgets(*fault) { 600_000 } else { 400_000 }))
@@ -410,12 +431,15 @@ fn faults(random: &mut Random, in_memory: bool) -> Vec<Fault> {
         ],
     };
     faults.retain(|fault| !forgets(*fault) || forgetful.contains(fault));
-    if in_memory {
-        faults.retain(|fault| !matches!(fault, Fault::PowerLoss | Fault::Blackout));
-        // What a failed sync drops was acknowledged: that forgets, too.
-        if !forgetful.contains(&Fault::Wipe) {
-            faults.retain(|fault| *fault != Fault::SyncError);
-        }
+    if sync != SyncMode::QUORUM_DISK {
+        // What is only written when the power or a sync fails was acknowledged. Where no disk
+        // is waited for, its node knows, and counts as damaged: that forgets, too.
+        let notes = !sync.syncs() && forgetful.contains(&Fault::Wipe);
+        faults.retain(|fault| match fault {
+            Fault::Blackout => false,
+            Fault::PowerLoss | Fault::SyncError => notes,
+            _ => true,
+        });
     }
     // Nobody notices a death but by silence: then a lease is exclusive.
     if random.chance(120_000) {

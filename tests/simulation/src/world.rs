@@ -343,7 +343,7 @@ impl World {
             name,
             weight,
             place: node < self.plan.replicas,
-            disk: Disk::new(store_id, seed, self.plan.retention_bytes),
+            disk: Disk::new(store_id, seed, self.plan.setup()),
             process: None,
             powerless: false,
             slow_disk_until_us: 0,

@@ -35,7 +35,12 @@ pub(super) fn commits(
     let replicas = places.clone().count();
     let copies = places
         .filter(|node| {
-            let image = match sync.remote {
+            let waits_for = if node.name == machine.name {
+                sync.local
+            } else {
+                sync.remote
+            };
+            let image = match waits_for {
                 Copy::Disk => &node.disk.durable,
                 Copy::Memory | Copy::None => &node.disk.written,
             };
