@@ -4,12 +4,11 @@
 //! `make disk SEEDS=1000000` runs so many, `FROM=5000` from another one on; `make disk
 //! SEED=17` shows one seed's history.
 
-use std::env;
-use std::io::{self, Write as _};
 use std::time::Duration;
 
 use replicamq_simulation::pace::Since;
 use replicamq_simulation::recovery::{Figures, Outcome, endure, report};
+use replicamq_simulation::terminal::{number, tell};
 
 /// As many as take a few seconds.
 const SEEDS: u64 = 20_000;
@@ -17,18 +16,6 @@ const SEEDS: u64 = 20_000;
 const FAILURES_MAX: u64 = 20;
 /// A batch tells how far it is, this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
-
-fn number(name: &str) -> Option<u64> {
-    let value = env::var(name).ok()?;
-    let Ok(number) = value.parse() else {
-        panic!("{name} is a number, not {value:?}");
-    };
-    Some(number)
-}
-
-fn tell(text: &str) {
-    writeln!(io::stderr(), "{text}").expect("the terminal takes a line");
-}
 
 #[test]
 fn a_seed_gives_one_history() {

@@ -4,13 +4,12 @@
 //! `cargo sim` runs a bounded batch; `make sim SEEDS=100000` more of them,
 //! `FROM=5000` from another one on; `make sim SEED=17` shows one seed's history.
 
-use std::env;
-use std::io::{self, Write as _};
 use std::time::Duration;
 
 use replicamq_simulation::pace::Since;
 use replicamq_simulation::plan::{FAULTS, Fault};
 use replicamq_simulation::simulation::{Outcome, drill, replay, report, simulate};
+use replicamq_simulation::terminal::{number, tell};
 
 /// As many as take a few seconds.
 const SEEDS: u64 = 400;
@@ -20,18 +19,6 @@ const FAILURES_MAX: u64 = 20;
 const LINES: usize = 150;
 /// A batch tells how far it is, this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
-
-fn number(name: &str) -> Option<u64> {
-    let value = env::var(name).ok()?;
-    let Ok(number) = value.parse() else {
-        panic!("{name} is a number, not {value:?}");
-    };
-    Some(number)
-}
-
-fn tell(text: &str) {
-    writeln!(io::stderr(), "{text}").expect("the terminal takes a line");
-}
 
 #[test]
 fn a_seed_gives_one_history() {
@@ -122,9 +109,7 @@ fn a_replica_without_zookeeper_is_not_waited_for() {
 #[test]
 fn every_seed_keeps_the_promises() {
     if let Some(seed) = number("SEED") {
-        let lines = number("LINES").map_or(usize::MAX, |lines| {
-            usize::try_from(lines).expect("as many lines as fit in memory")
-        });
+        let lines = number("LINES").unwrap_or(usize::MAX);
         tell(&report(seed, lines));
         assert!(
             simulate(seed, false).violation.is_none(),

@@ -3,11 +3,9 @@
 //!
 //! `make model` explores larger bounds: `TIMEOUTS=2 CRASHES=1 PROPOSALS=1 BREAKS=1`.
 
-use std::env;
-use std::io::{self, Write as _};
-
 use replicamq_simulation::model::explore::{Explored, explore};
 use replicamq_simulation::model::{Bounds, World};
+use replicamq_simulation::terminal::{number, tell};
 
 /// More would not fit in memory.
 const STATES_MAX: u64 = 3_000_000;
@@ -15,18 +13,6 @@ const STATES_MAX: u64 = 3_000_000;
 const STATES_BATCH: u64 = 20_000;
 /// States between two lines that tell how far it is.
 const PROGRESS_EVERY: u64 = 50_000;
-
-fn number(name: &str) -> Option<u8> {
-    let value = env::var(name).ok()?;
-    let Ok(number) = value.parse() else {
-        panic!("{name} is a small number, not {value:?}");
-    };
-    Some(number)
-}
-
-fn tell(text: &str) {
-    writeln!(io::stderr(), "{text}").expect("the terminal takes a line");
-}
 
 fn see(first: World, bounds: Bounds, states_max: u64) -> Explored {
     let explored = explore(first, states_max, |explored| {

@@ -6,20 +6,18 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use replicamq_log::{
     Damage, Disk, DiskError, Fill, Floor, Log, LogError, LogOptions, Notes, OpenError, Recovery,
-    Retention,
 };
 use replicamq_quorum::{Entry, Epoch, EpochHistory, Position, Sequence};
 
+use crate::files::{self, DIRECTORY};
 use crate::platter::Platter;
 use crate::random::Random;
 
 /// Small, so that every run rolls over many of them.
 const SEGMENT_BYTES: u64 = 8 << 10;
-const DIRECTORY: &str = "/node";
 /// Of a segment: where the size of its header stands, and the whole pages that it takes.
 const HEADER_BYTES_AT: usize = 16;
 const PAGE_BYTES: usize = 4096;
@@ -160,15 +158,8 @@ impl Ground {
     }
 
     fn options(&self, generation: u64) -> LogOptions {
-        LogOptions {
-            disk: self.disk(),
-            directory: directory(generation),
-            segment_bytes: SEGMENT_BYTES,
-            retention: Retention {
-                bytes: self.setup.retention_bytes,
-                age: Duration::MAX,
-            },
-        }
+        let bytes = self.setup.retention_bytes;
+        files::options(&self.platter, generation, SEGMENT_BYTES, bytes)
     }
 
     fn log(&mut self) -> &mut Log {
@@ -288,17 +279,8 @@ impl Ground {
         self.notes().switch(generation, fill)?;
         self.begin_run(self.notes())?;
         self.log = Some(log);
-        self.remove_others(generation);
+        files::remove_others(&self.platter, generation);
         Ok(())
-    }
-
-    fn remove_others(&mut self, generation: u64) {
-        let own = directory(generation);
-        for path in self.platter.paths() {
-            if path.parent() != Some(Path::new(DIRECTORY)) && path.parent() != Some(&own) {
-                self.platter.lose(&path);
-            }
-        }
     }
 
     /// The process is gone, perhaps with the power.
@@ -335,7 +317,7 @@ impl Ground {
         };
         let lost = self.begin_run(&notes)?;
         let generation = notes.generation();
-        self.remove_others(generation);
+        files::remove_others(&self.platter, generation);
         let promised = notes.promised()?;
         let options = self.options(generation);
         let Recovery {
@@ -390,10 +372,6 @@ impl Ground {
         self.platter.flip(&path, at, random.index(8));
         format!("{} has a flipped bit at byte {at}", path.display())
     }
-}
-
-fn directory(generation: u64) -> PathBuf {
-    Path::new(DIRECTORY).join(format!("generation-{generation}"))
 }
 
 fn is_segment(path: &Path) -> bool {

@@ -12,21 +12,19 @@ mod harm;
 mod start;
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use replicamq_log::{Disk, DiskError, Fill, Log, LogError, LogOptions, Notes, Retention};
+use replicamq_log::{Disk, DiskError, Fill, Log, LogError, LogOptions, Notes};
 use replicamq_quorum::{Entry, EpochHistory, Position};
 
 use crate::checkers::Violation;
+use crate::files::{self, DIRECTORY};
 use crate::platter::{Platter, Told};
 use crate::random::Random;
 use crate::recovery::expected::Expected;
 
-/// Where the notes lie; a generation of the log lies in a directory below.
-const DIRECTORY: &str = "/node";
 /// What a run does, in steps.
 const STEPS: (u64, u64) = (8, 60);
 /// Shares of a million have names of their own where they are drawn; a half is said often.
@@ -204,15 +202,12 @@ impl Rig {
     }
 
     fn options(&self, generation: u64) -> LogOptions {
-        LogOptions {
-            disk: self.disk(),
-            directory: directory(generation),
-            segment_bytes: self.segment_bytes,
-            retention: Retention {
-                bytes: self.retention_bytes,
-                age: Duration::MAX,
-            },
-        }
+        files::options(
+            &self.platter,
+            generation,
+            self.segment_bytes,
+            self.retention_bytes,
+        )
     }
 
     fn log(&mut self) -> &mut Log {
@@ -234,10 +229,6 @@ impl Rig {
             .wrapping_mul(0x0000_0100_0000_01b3)
             .rotate_left(5);
     }
-}
-
-fn directory(generation: u64) -> PathBuf {
-    Path::new(DIRECTORY).join(format!("generation-{generation}"))
 }
 
 /// The one entry that can stand there: who writes the same place again writes the same.

@@ -3,6 +3,7 @@
 use replicamq_log::{Fill, Log};
 use replicamq_quorum::{Epoch, Position, Sequence};
 
+use crate::files;
 use crate::recovery::expected::Noted;
 use crate::recovery::{HALF, Rig, Step, Stop, entry};
 
@@ -176,7 +177,7 @@ impl Rig {
         self.expected.fill.attempt(Fill::Filling);
         // What an earlier attempt left is removed, file by file, before it begins.
         for path in self.platter.paths() {
-            if path.parent() == Some(&super::directory(generation)) {
+            if path.parent() == Some(&files::directory(generation)) {
                 self.platter.lose(&path);
             }
         }

@@ -4,7 +4,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::recovery::{DIRECTORY, HALF, Rig, directory};
+use crate::files::{DIRECTORY, directory};
+use crate::recovery::{HALF, Rig};
 
 /// What stands before a batch.
 const RECORD_HEADER: usize = 32;

@@ -5,8 +5,9 @@ use std::path::Path;
 use replicamq_log::{Damage, Fill, LogError, Notes, OpenError, Recovery};
 use replicamq_quorum::{Epoch, Sequence};
 
+use crate::files::{self, DIRECTORY};
 use crate::recovery::harm::Harm;
-use crate::recovery::{DIRECTORY, HALF, Rig, Step, Stop, broken};
+use crate::recovery::{HALF, Rig, Step, Stop, broken};
 
 /// Starts that may be interrupted, one after the other.
 const INTERRUPTED_MAX: u64 = 3;
@@ -119,13 +120,7 @@ impl Rig {
         {
             self.installed(after);
         }
-        let own = super::directory(generation);
-        for path in self.platter.paths() {
-            // As the store does with generations that do not count.
-            if path.parent() != Some(Path::new(DIRECTORY)) && path.parent() != Some(&own) {
-                self.platter.lose(&path);
-            }
-        }
+        files::remove_others(&self.platter, generation);
         let promised = opened(notes.promised())?;
         self.check_promise(promised, harm)?;
         let floor = self.expected.floor();
