@@ -156,6 +156,7 @@ struct Batch {
     faults: [u64; FAULTS.len()],
     masters: u64,
     installs: u64,
+    parted: u64,
     simulated_us: u64,
     served_us_max: u64,
     recovered_us_max: u64,
@@ -173,6 +174,7 @@ impl Batch {
             faults: [0; FAULTS.len()],
             masters: 0,
             installs: 0,
+            parted: 0,
             simulated_us: 0,
             served_us_max: 0,
             recovered_us_max: 0,
@@ -190,6 +192,7 @@ impl Batch {
         }
         self.masters += figures.masters;
         self.installs += figures.installs;
+        self.parted += u64::from(figures.parted);
         self.simulated_us += outcome.simulated_us;
         self.served_us_max = self.served_us_max.max(figures.served_us);
         self.recovered_us_max = self.recovered_us_max.max(figures.recovered_us);
@@ -213,7 +216,11 @@ impl Batch {
         let kinds: Vec<String> = kinds
             .map(|(kind, count)| format!("{kind:?} {count}"))
             .collect();
-        format!("faults by kind: {}", kinds.join(", "))
+        format!(
+            "faults by kind: {}; in local_* modes {} runs lost what no quorum had",
+            kinds.join(", "),
+            self.parted
+        )
     }
 }
 

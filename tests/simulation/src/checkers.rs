@@ -48,12 +48,12 @@ pub struct Checkers {
 }
 
 impl Checkers {
-    /// For so many nodes and durable subscriptions.
+    /// For so many nodes and durable subscriptions, where a failover may lose something or not.
     #[must_use]
-    pub fn new(nodes: usize, durables: usize) -> Self {
+    pub fn new(nodes: usize, durables: usize, may_part: bool) -> Self {
         Self {
             violation: None,
-            committed_once: committed_once::CommittedOnce::new(nodes),
+            committed_once: committed_once::CommittedOnce::new(nodes, may_part),
             matching: matching::Matching::default(),
             one_master: one_master::OneMaster::default(),
             acknowledged: acknowledged::Acknowledged::default(),
@@ -66,6 +66,11 @@ impl Checkers {
     /// The first violation.
     pub fn violation(&self) -> Option<&Violation> {
         self.violation.as_ref()
+    }
+
+    /// Whether a failover has lost what it may: what clients were told does not hold any more.
+    pub fn has_parted(&self) -> bool {
+        self.committed_once.has_parted()
     }
 
     /// Something else that must not be.
@@ -148,7 +153,11 @@ impl Checkers {
         self.note(verdict);
         let verdict = promises::Promises::elects(nodes, machine, *epoch);
         self.note(verdict);
-        if matches!(role, Role::Master { .. }) {
+        if matches!(role, Role::Rising { .. }) {
+            let verdict = self.committed_once.elected(nodes, machine, *epoch);
+            self.note(verdict);
+        }
+        if matches!(role, Role::Master { .. }) && !self.has_parted() {
             let verdict = self.acknowledged.serves(machine, Some(*epoch));
             self.note(verdict);
         }
@@ -170,7 +179,12 @@ impl Checkers {
         let before = self.committed_once.last();
         let verdict = self.committed_once.commits(node, machine, sequence);
         self.note(verdict);
-        for sequence in (before.0 + 1..=self.committed_once.last().0).map(Sequence) {
+        let told = if self.has_parted() {
+            self.committed_once.last()
+        } else {
+            before
+        };
+        for sequence in (told.0 + 1..=self.committed_once.last().0).map(Sequence) {
             let ops = self.committed_once.ops(sequence);
             let verdict = self.ledger.committed(sequence, ops);
             self.note(verdict);
@@ -186,8 +200,8 @@ impl Checkers {
     }
 
     /// A checkpoint is in place.
-    pub fn installed(&mut self, node: usize, machine: &Node) {
-        let verdict = self.committed_once.installed(node, machine);
+    pub fn installed(&mut self, machine: &Node) {
+        let verdict = self.committed_once.installed(machine);
         self.note(verdict);
     }
 
@@ -196,6 +210,9 @@ impl Checkers {
         let Some(epoch) = self.port_of(&nodes[node]) else {
             return;
         };
+        if self.has_parted() {
+            return;
+        }
         let committed = self.committed_once.known(node);
         let last = self.committed_once.last();
         let verdict = self.acknowledged.answered(nodes, node, committed, last);
@@ -215,7 +232,9 @@ impl Checkers {
             return;
         };
         let committed = self.committed_once.known(node);
-        if let Some(feed) = feed {
+        if let Some(feed) = feed
+            && !self.has_parted()
+        {
             let verdict = self.ledger.delivered(epoch, committed, feed, delivery);
             self.note(verdict);
         }
@@ -257,14 +276,16 @@ impl Checkers {
 
     /// The run is over.
     pub fn ends(&mut self, nodes: &[Node]) {
-        let verdict = self.ledger.ends();
-        self.note(verdict);
+        if !self.has_parted() {
+            let verdict = self.ledger.ends();
+            self.note(verdict);
+        }
         let pairs = self.committed_once.pairs();
         for node in nodes {
             let verdict = self.committed_once.ends(node, &pairs);
             self.note(verdict);
             // Whoever lost its place, or never had one, holds what it held then.
-            if node.place {
+            if node.place && !self.has_parted() {
                 let verdict = self.acknowledged.serves(node, None);
                 self.note(verdict);
             }

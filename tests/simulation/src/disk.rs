@@ -64,6 +64,17 @@ pub enum Filled {
     No,
 }
 
+/// What rots on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Rot {
+    #[default]
+    Nothing,
+    /// Nobody in this life of the store has met it.
+    Unmet,
+    /// It was met and noted; the store's life is about to end.
+    Noted,
+}
+
 /// One node's disk: the log and the notes that ship, on a simulated platter, and beside them
 /// what they were given and must hold.
 #[derive(Debug)]
@@ -87,10 +98,7 @@ pub struct Disk {
     pub store_id: u64,
     /// It was wiped or damaged, and is not whole again: known to the simulator alone.
     pub lost: bool,
-    /// Something of it is rotten, and nobody has met that: known to the simulator alone.
-    pub rotten: bool,
-    /// Damage was met and noted; the process is about to end.
-    noted: bool,
+    rot: Rot,
     /// Counts losses and checkpoints.
     pub fillings: u64,
 }
@@ -121,8 +129,7 @@ impl Disk {
             filled: Filled::Yes,
             store_id,
             lost: false,
-            rotten: false,
-            noted: false,
+            rot: Rot::default(),
             fillings: 0,
         }
     }
@@ -132,9 +139,14 @@ impl Disk {
         self.filled
     }
 
+    /// Whether something of it is rotten: known to the simulator alone.
+    pub fn is_rotten(&self) -> bool {
+        self.rot != Rot::Nothing
+    }
+
     /// Whether nothing of it was lost, nor is rotten.
     pub fn is_whole(&self) -> bool {
-        !self.lost && !self.rotten
+        !self.lost && !self.is_rotten()
     }
 
     /// Notes that, durably.
@@ -142,7 +154,11 @@ impl Disk {
         if filled != self.filled {
             self.ground.set_fill(filled.into())?;
             // What was found damaged in this life is not filled by what a master said before.
-            self.filled = if self.noted { Filled::No } else { filled };
+            self.filled = if self.rot == Rot::Noted {
+                Filled::No
+            } else {
+                filled
+            };
         }
         Ok(())
     }
@@ -273,7 +289,8 @@ impl Disk {
         end: End,
         queued: VecDeque<LogOperation>,
     ) -> Result<(), Trouble> {
-        if end.gasps {
+        // A writer that failed does nothing more.
+        if end.gasps && !self.doubtful {
             self.ground.platter.die_after(random.below(GASPS_MAX));
             match self.gasp(queued) {
                 Err(Trouble::Broken(text)) => return Err(Trouble::Broken(text)),
@@ -287,7 +304,7 @@ impl Disk {
         self.doubtful |= end.power;
         self.unsynced.clear();
         self.store.crash();
-        let rotten = self.rotten;
+        let rotten = self.is_rotten();
         self.recover(random, end, &floor, rotten)?;
         Ok(())
     }
@@ -340,8 +357,11 @@ impl Disk {
         if found.entries.is_none() && !rotten {
             return broken("the log cannot be read".to_owned());
         }
-        if std::mem::take(&mut self.noted) && found.fill != Fill::Unfilled {
-            return broken("damage was met, and is not on record".to_owned());
+        if self.rot == Rot::Noted {
+            if found.fill != Fill::Unfilled {
+                return broken("damage was met, and is not on record".to_owned());
+            }
+            self.rot = Rot::Unmet;
         }
         for entry in found.entries.iter().flatten() {
             let given = |image: &Image| image.log.get(entry.position.sequence) == Some(entry);
@@ -402,7 +422,9 @@ impl Disk {
         } else {
             self.store.decay(random)
         };
-        self.rotten |= what.is_some();
+        if what.is_some() {
+            self.rot = Rot::Unmet;
+        }
         what
     }
 
@@ -410,14 +432,14 @@ impl Disk {
     pub fn scrub(&mut self) -> Result<(), Trouble> {
         self.ground.scrub()?;
         self.store.scrub().map_err(Trouble::Damaged)?;
-        self.rotten = false;
+        self.rot = Rot::Nothing;
         Ok(())
     }
 
     /// Damage was met: the next start finds the store unfilled.
     pub fn note_damage(&mut self) {
         self.ground.record_damage();
-        self.noted = true;
+        self.rot = Rot::Noted;
     }
 
     /// Something rots while no process lives. What, and whether the next one will know.
@@ -444,13 +466,13 @@ impl Disk {
     /// A checkpoint takes the place of the store and the log. The promise stays.
     /// A store that was whole, and ends no later than the checkpoint, stays
     /// whole: whatever it had acknowledged is in there or was never committed.
-    pub fn install(&mut self, checkpoint: &Checkpoint) -> Result<(), Trouble> {
+    pub fn install(&mut self, checkpoint: &Checkpoint, whole: bool) -> Result<(), Trouble> {
         assert!(
             self.written.promised == self.durable.promised,
             "a checkpoint comes after the promise is synced"
         );
         let covered = checkpoint.last >= self.durable.log.last();
-        if self.filled != Filled::Yes || !covered {
+        if !whole || self.filled != Filled::Yes || !covered {
             self.filled = Filled::Filling;
         }
         let (last, history) = (checkpoint.last, checkpoint.history.clone());
@@ -461,7 +483,7 @@ impl Disk {
         self.written.log = log.clone();
         self.durable.log = log;
         self.store = Store::from_checkpoint(checkpoint.state, checkpoint.pairs.clone());
-        self.rotten = false;
+        self.rot = Rot::Nothing;
         self.fillings += 1;
         Ok(())
     }

@@ -5,6 +5,7 @@ use replicamq_quorum::{Effect, Event, Message, NodeId, Role};
 use crate::disk::{Checkpoint, End, LogOperation};
 use crate::ground::Trouble;
 use crate::node::ApplyJob;
+use crate::plan::Fault;
 use crate::world::{Happening, World};
 
 /// What waits for a disk that hangs looks again so often: it may be healed.
@@ -203,7 +204,9 @@ impl World {
         let fails = std::mem::take(&mut machine.sync_fails) && bearable;
         if fails {
             machine.disk.fail_sync();
+            self.count(Fault::SyncError);
         }
+        let machine = &mut self.nodes[node];
         if machine.full_disk_until_us > self.now_us {
             machine.disk.set_free_space(Some(0));
         }
@@ -237,7 +240,12 @@ impl World {
     pub(crate) fn done<T>(&mut self, node: usize, done: Result<T, Trouble>) -> Option<T> {
         match done {
             Ok(done) => return Some(done),
-            Err(Trouble::Dies(what)) => self.fatal(node, &what),
+            Err(Trouble::Dies(what)) => {
+                if self.nodes[node].full_disk_until_us > self.now_us {
+                    self.count(Fault::DiskFull);
+                }
+                self.fatal(node, &what);
+            }
             Err(Trouble::Damaged(what)) => self.meets_damage(node, &what),
             Err(Trouble::Broken(what)) => self.checkers.fail("disk", &what),
         }
@@ -408,6 +416,8 @@ impl World {
             self.install_failed(node, master);
             return;
         }
+        // Its blocks are taken to be read here. The server links its files unread, and what is
+        // rotten in them would be met by the scrub of either node, each in its time.
         let read = source.disk.store.scrub().map_err(Trouble::Damaged);
         if self.done(master, read).is_none() {
             self.install_failed(node, master);
@@ -463,14 +473,14 @@ impl World {
         self.trace.line(self.now_us, || {
             format!("{name} installs {:?}", checkpoint.state)
         });
+        let whole = self.nodes[node].process_mut().quorum().is_filled();
         self.end_process(node, false);
         let machine = &mut self.nodes[node];
-
-        let installed = machine.disk.install(checkpoint);
+        let installed = machine.disk.install(checkpoint, whole);
         if self.done(node, installed).is_none() {
             return;
         }
-        self.checkers.installed(node, &self.nodes[node]);
+        self.checkers.installed(&self.nodes[node]);
         self.spring(node, from);
         let at = self.random.between((1_000, 200_000));
         self.after(at, Happening::Start { node });

@@ -65,12 +65,23 @@ impl World {
         self.after(at, Happening::Fault);
         let kinds = self.plan.faults.clone();
         let fault = self.random.pick(&kinds);
-        if let Some(kind) = FAULTS.iter().position(|kind| *kind == fault) {
-            self.figures.faults[kind] += 1;
-        }
         self.trace.line(self.now_us, || format!("fault {fault:?}"));
         let node = self.victim();
         let lasts = self.random.between(self.plan.fault_lasts_us);
+        if self.strikes(fault, node, lasts) {
+            self.count(fault);
+        }
+    }
+
+    /// A fault came to pass.
+    pub(crate) fn count(&mut self, fault: Fault) {
+        if let Some(kind) = FAULTS.iter().position(|kind| *kind == fault) {
+            self.figures.faults[kind] += 1;
+        }
+    }
+
+    /// Whether it came to pass at once; what comes later is counted then.
+    fn strikes(&mut self, fault: Fault, node: usize, lasts: u64) -> bool {
         match fault {
             Fault::Kill => self.crash(node, false),
             Fault::KillMaster
@@ -80,40 +91,64 @@ impl World {
             | Fault::DeafReplica => self.strike(fault, lasts),
             Fault::PowerLoss => self.crash(node, true),
             Fault::Blackout => {
+                let mut any = false;
                 for node in 0..self.nodes.len() {
-                    self.crash(node, true);
+                    any |= self.crash(node, true);
                 }
+                any
             }
             Fault::Pause => self.pause(node, lasts),
-            Fault::Partition => self.partition(node, lasts),
             Fault::OneWay => self.cut_one_way(node, lasts),
+            Fault::SessionExpired => self.expire_any_session(),
+            Fault::StreamBreak => self.break_any_stream(),
+            Fault::HungDisk | Fault::HungMaster | Fault::HungReplica => {
+                self.hang_disk(fault, node, lasts)
+            }
+            Fault::Wipe => self.wipe(node, (1_000, 2_000_000)),
+            Fault::KeeperWipe => self.wipe_keeper(),
+            Fault::KeeperRestore => self.restore_keeper(None),
+            Fault::Transfer => self.transfer(node),
+            Fault::FillTrap => self.set_fill_trap(),
+            Fault::FenceTrap => self.set_fence_trap(),
+            Fault::Rot => self.rot(),
+            Fault::Unreadable => self.unreadable(node),
+            Fault::Partition
+            | Fault::KeeperCut
+            | Fault::KeeperOutage
+            | Fault::SlowDisk
+            | Fault::ClockJump => {
+                self.disturb(fault, node, lasts);
+                true
+            }
+            Fault::Replace | Fault::Ambush | Fault::SyncError | Fault::DiskFull => {
+                self.prepare(fault, node, lasts);
+                false
+            }
+        }
+    }
+
+    /// What always can be done.
+    fn disturb(&mut self, fault: Fault, node: usize, lasts: u64) {
+        match fault {
+            Fault::Partition => self.partition(node, lasts),
             Fault::KeeperCut => self.cut_keeper(node, lasts),
             Fault::KeeperOutage => {
                 for node in 0..self.nodes.len() {
                     self.cut_keeper(node, lasts);
                 }
             }
-            Fault::SessionExpired => self.expire_any_session(),
-            Fault::StreamBreak => self.break_any_stream(),
             Fault::SlowDisk => self.nodes[node].slow_disk_until_us = self.now_us + lasts,
-            Fault::HungDisk | Fault::HungMaster | Fault::HungReplica => {
-                self.hang_disk(fault, node, lasts);
-            }
-            Fault::Wipe => {
-                self.wipe(node, (1_000, 2_000_000));
-            }
-            Fault::KeeperWipe => self.wipe_keeper(),
-            Fault::KeeperRestore => self.restore_keeper(),
+            _ => self.jump_calendar(node),
+        }
+    }
+
+    /// What strikes only when something else happens.
+    fn prepare(&mut self, fault: Fault, node: usize, lasts: u64) {
+        match fault {
             Fault::Replace => self.plan_replacement(node),
-            Fault::Transfer => self.transfer(node),
-            Fault::FillTrap => self.set_fill_trap(),
-            Fault::FenceTrap => self.set_fence_trap(),
             Fault::Ambush => self.set_ambush(),
-            Fault::ClockJump => self.jump_calendar(node),
             Fault::SyncError => self.nodes[node].sync_fails = true,
-            Fault::DiskFull => self.fill_disk(node, lasts),
-            Fault::Rot => self.rot(node),
-            Fault::Unreadable => self.unreadable(node),
+            _ => self.fill_disk(node, lasts),
         }
     }
 
@@ -137,11 +172,12 @@ impl World {
         });
     }
 
-    fn cut_one_way(&mut self, node: usize, lasts: u64) {
+    fn cut_one_way(&mut self, node: usize, lasts: u64) -> bool {
         let to = self.random.index(self.nodes.len());
         if to != node {
             self.cut(node, to, lasts);
         }
+        to != node
     }
 
     fn set_ambush(&mut self) {
@@ -153,15 +189,15 @@ impl World {
     }
 
     /// Whom a fault meets is told by its role.
-    fn strike(&mut self, fault: Fault, lasts: u64) {
+    fn strike(&mut self, fault: Fault, lasts: u64) -> bool {
         let (master, replica) = match fault {
             Fault::KillReplica => (None, self.replica()),
             Fault::CutReplica | Fault::DeafReplica => (self.master(), self.replica()),
             _ => (self.master(), None),
         };
         match (fault, master, replica) {
-            (Fault::KillMaster, Some(master), _) => self.crash(master, false),
-            (Fault::KillReplica, _, Some(replica)) => self.crash(replica, false),
+            (Fault::KillMaster, Some(master), _) => return self.crash(master, false),
+            (Fault::KillReplica, _, Some(replica)) => return self.crash(replica, false),
             (Fault::CutMaster, Some(master), _) => {
                 self.orphan(master);
                 self.cut_off(master, lasts);
@@ -172,10 +208,11 @@ impl World {
             }
             (Fault::DeafReplica, Some(master), Some(replica)) => {
                 self.cut_keeper(replica, lasts);
-                self.crash_for(master, false, (6_000_000, 6_000_000));
+                return self.crash_for(master, false, (6_000_000, 6_000_000));
             }
-            _ => {}
+            _ => return false,
         }
+        true
     }
 
     /// A node that follows a master.
@@ -191,16 +228,18 @@ impl World {
     }
 
     /// Whose disk hangs, and for how long.
-    fn hang_disk(&mut self, fault: Fault, node: usize, lasts: u64) {
+    fn hang_disk(&mut self, fault: Fault, node: usize, lasts: u64) -> bool {
         let (node, lasts) = match fault {
             Fault::HungMaster => {
-                let Some(master) = self.master() else { return };
+                let Some(master) = self.master() else {
+                    return false;
+                };
                 self.orphan(master);
                 (master, lasts)
             }
             Fault::HungReplica => {
                 let (Some(master), Some(replica)) = (self.master(), self.replica()) else {
-                    return;
+                    return false;
                 };
                 self.crash_for(master, false, (500_000, 500_000));
                 (replica, lasts)
@@ -212,6 +251,7 @@ impl World {
             format!("the disk of {name} hangs for {lasts} us")
         });
         self.nodes[node].hung_disk_until_us = self.now_us + lasts;
+        true
     }
 
     /// From everything.
@@ -274,9 +314,9 @@ impl World {
         self.after(lasts, Happening::KeeperCutEnds { node });
     }
 
-    pub(crate) fn pause(&mut self, node: usize, lasts: u64) {
+    pub(crate) fn pause(&mut self, node: usize, lasts: u64) -> bool {
         if self.nodes[node].process.is_none() || self.nodes[node].paused() {
-            return;
+            return false;
         }
         let name = &self.nodes[node].name;
         self.trace
@@ -286,17 +326,18 @@ impl World {
         let life = process.life;
         self.keeper_silent(node);
         self.after(lasts, Happening::Resume { node, life });
+        true
     }
 
     /// A process dies, and comes back some time later.
-    pub fn crash(&mut self, node: usize, power: bool) {
-        self.crash_for(node, power, (20_000, 3_000_000));
+    pub fn crash(&mut self, node: usize, power: bool) -> bool {
+        self.crash_for(node, power, (20_000, 3_000_000))
     }
 
     /// A process dies, and comes back after so long.
-    pub(crate) fn crash_for(&mut self, node: usize, power: bool, down_us: (u64, u64)) {
+    pub(crate) fn crash_for(&mut self, node: usize, power: bool, down_us: (u64, u64)) -> bool {
         if self.nodes[node].process.is_none() {
-            return;
+            return false;
         }
         // Where the node counts as damaged then, a quorum of whole ones remains.
         let notes = self.plan.setup().in_memory && self.bears_loss_of(node);
@@ -308,6 +349,7 @@ impl World {
         self.end_process(node, power);
         let at = self.random.between(down_us);
         self.after(at, Happening::Start { node });
+        true
     }
 
     /// A process ends: what is in memory is gone.
@@ -406,6 +448,7 @@ impl World {
             return false;
         };
         self.ambush = None;
+        self.count(Fault::Ambush);
         if !ambush.before {
             self.node_effect(node, effect.clone());
         }

@@ -189,13 +189,17 @@ impl World {
 
     /// `ZooKeeper` starts again with what it held at some time before. No session goes on: a
     /// client has seen what this server has not. Members of that time are there until their
-    /// sessions expire.
-    pub(crate) fn set_keeper_back(&mut self) -> bool {
-        if self.keeper.backups.is_empty() {
+    /// sessions expire. With an epoch: to what it held right before the claim of that one.
+    pub(crate) fn set_keeper_back(&mut self, before: Option<Epoch>) -> bool {
+        let mut backups = self.keeper.backups.iter();
+        let found = match before {
+            Some(epoch) => backups.rev().find(|backup| backup.epoch.epoch < epoch),
+            None if backups.len() == 0 => None,
+            None => backups.nth(self.random.index(self.keeper.backups.len())),
+        };
+        let Some(backup) = found.cloned() else {
             return false;
-        }
-        let index = self.random.index(self.keeper.backups.len());
-        let backup = self.keeper.backups[index].clone();
+        };
         let ids: Vec<u64> = self.keeper.sessions.keys().copied().collect();
         for id in ids {
             self.forget_session(id);
@@ -396,12 +400,13 @@ impl World {
     }
 
     /// ZooKeeper forgets a session that lives.
-    pub fn expire_any_session(&mut self) {
+    pub fn expire_any_session(&mut self) -> bool {
         let ids: Vec<u64> = self.keeper.sessions.keys().copied().collect();
         if !ids.is_empty() {
             let id = self.random.pick(&ids);
             self.forget_session(id);
         }
+        !ids.is_empty()
     }
 
     /// A process writes the epoch.
@@ -448,6 +453,7 @@ impl World {
                 version: version + 1,
             };
             self.keeper_changed();
+            self.set_claim_trap(node, epoch);
         }
         if self.random.chance(self.plan.claim_answer_loss_ppm) {
             self.after(back, Happening::ClaimReread(claim));

@@ -417,13 +417,14 @@ impl World {
     }
 
     /// Breaks one stream for no reason.
-    pub fn break_any_stream(&mut self) {
+    pub fn break_any_stream(&mut self) -> bool {
         let ids: Vec<StreamId> = self.network.streams.keys().copied().collect();
         if ids.is_empty() {
-            return;
+            return false;
         }
         let id = self.random.pick(&ids);
         let first = self.random.pick(&[End::Replica, End::Master]);
         self.at(self.now_us, Happening::StreamBreaks { id, end: first });
+        true
     }
 }

@@ -1,10 +1,11 @@
 //! What is done to the cluster's place in `ZooKeeper` from outside: a node is replaced by
 //! another while it may still live, or everything that lay there is lost.
 
-use replicamq_quorum::majority;
+use replicamq_quorum::{Epoch, majority};
 
 use crate::disk::Disk;
 use crate::node::Node;
+use crate::plan::Fault;
 use crate::world::{Happening, Phase, World};
 
 impl World {
@@ -22,32 +23,35 @@ impl World {
     }
 
     /// `ZooKeeper` loses all that it held. No store is lost as well: that would be too much.
-    pub fn wipe_keeper(&mut self) {
+    pub fn wipe_keeper(&mut self) -> bool {
         if !self.nodes.iter().all(|node| node.disk.is_whole()) {
-            return;
+            return false;
         }
         self.trace
             .line(self.now_us, || "the keeper forgets everything".to_owned());
         self.silent = false;
         self.forget_keeper();
+        true
     }
 
     /// `ZooKeeper` is set back to what it held before, as from a backup. No store is lost as well.
-    pub fn restore_keeper(&mut self) {
-        if !self.nodes.iter().all(|node| node.disk.is_whole()) || !self.set_keeper_back() {
-            return;
+    pub fn restore_keeper(&mut self, before: Option<Epoch>) -> bool {
+        let whole = self.nodes.iter().all(|node| node.disk.is_whole());
+        if !whole || !self.set_keeper_back(before) {
+            return false;
         }
         let epoch = self.keeper.epoch().epoch;
         self.trace.line(self.now_us, || {
             format!("the keeper is set back to epoch {epoch}")
         });
         self.silent = false;
+        true
     }
 
     /// The master hands over to this node, or to whom it likes; it may refuse.
-    pub fn transfer(&mut self, to: usize) {
+    pub fn transfer(&mut self, to: usize) -> bool {
         let Some(master) = self.master() else {
-            return;
+            return false;
         };
         let name = (to != master).then(|| self.nodes[to].name.clone());
         let now = self.nodes[master].now(self.now_us);
@@ -63,6 +67,7 @@ impl World {
         self.trace
             .line(self.now_us, || format!("{name} is to hand over: {begun:?}"));
         self.carry_out(master, life, &mut effects);
+        begun.is_ok()
     }
 
     /// A node is cut from `ZooKeeper` until its session is over. It may live on, and be heard.
@@ -91,6 +96,7 @@ impl World {
         let (a, b) = (&self.nodes[old].name, &self.nodes[new].name);
         self.trace.line(self.now_us, || format!("{b} replaces {a}"));
         self.silent = false;
+        self.count(Fault::Replace);
         let (store_id, seed) = (self.name(), self.random.number());
         self.nodes[old].place = false;
         let newcomer = &mut self.nodes[new];

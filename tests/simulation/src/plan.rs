@@ -122,14 +122,16 @@ const SILENT: [Fault; 6] = [
 /// Runs in a mode that waits for less than `quorum_disk`, in a million…
 const WEAKER_PPM: u32 = 150_000;
 /// …and these, of the master and of replicas: `quorum_mem` more often, `remote_disk`,
-/// `remote_mem`, and the two that wait for disks on one side.
-const WEAKER: [(Copy, Copy); 6] = [
+/// `remote_mem`, the two that wait for disks on one side, `local_disk` and `local_mem`.
+const WEAKER: [(Copy, Copy); 8] = [
     (Copy::Memory, Copy::Memory),
     (Copy::Memory, Copy::Memory),
     (Copy::None, Copy::Disk),
     (Copy::None, Copy::Memory),
     (Copy::Memory, Copy::Disk),
     (Copy::Disk, Copy::Memory),
+    (Copy::Disk, Copy::None),
+    (Copy::Memory, Copy::None),
 ];
 
 /// A delay: mostly in `usual_us`, sometimes in `slow_us`.
@@ -262,6 +264,11 @@ impl Plan {
             SyncMode::QUORUM_DISK
         };
         let faults = faults(random, sync);
+        // What is lost and found again must be readable to be judged.
+        let retention_bytes = match sync.remote {
+            Copy::None => 64 << 20,
+            _ => random.pick(&[0, 0, 16 << 10, 64 << 10, 1 << 20]),
+        };
         let busy = random.between((150_000, 1_500_000));
         Self {
             replicas,
@@ -294,7 +301,7 @@ impl Plan {
                 (200_000, 900_000),
                 (5_000_000, 9_000_000),
             ]),
-            retention_bytes: random.pick(&[0, 0, 16 << 10, 64 << 10, 1 << 20]),
+            retention_bytes,
             logged_after_cut: random.chance(500_000),
             turn_us: random.pick(&[(0, 0), (0, 0), (10, 300), (100, 4_000)]),
             tick_us: (10_000, 25_000),
@@ -388,7 +395,13 @@ impl Plan {
     /// Whether a commit waits for disks alone: then no power is missed.
     #[must_use]
     pub fn survives_power(&self) -> bool {
-        self.sync == SyncMode::QUORUM_DISK
+        waits_for_disks(self.sync)
+    }
+
+    /// Whether a commit waits for no replica: a failover may lose it.
+    #[must_use]
+    pub fn may_part(&self) -> bool {
+        self.sync.remote == Copy::None
     }
 
     /// Whether nodes learn of each other's death by silence alone.
@@ -396,6 +409,10 @@ impl Plan {
     pub fn silent(&self) -> bool {
         self.faults.iter().all(|fault| SILENT.contains(fault))
     }
+}
+
+fn waits_for_disks(sync: SyncMode) -> bool {
+    sync.local == Copy::Disk && sync.remote != Copy::Memory
 }
 
 /// What a node or `ZooKeeper` held is gone.
@@ -431,10 +448,15 @@ fn faults(random: &mut Random, sync: SyncMode) -> Vec<Fault> {
         ],
     };
     faults.retain(|fault| !forgets(*fault) || forgetful.contains(fault));
-    if sync != SyncMode::QUORUM_DISK {
+    if sync.remote == Copy::None {
+        // Who lacks what was lost is to be filled, and a master's own copy is the only one.
+        faults.retain(|fault| !forgets(*fault));
+    }
+    if !waits_for_disks(sync) {
         // What is only written when the power or a sync fails was acknowledged. Where no disk
         // is waited for, its node knows, and counts as damaged: that forgets, too.
-        let notes = !sync.syncs() && forgetful.contains(&Fault::Wipe);
+        let notes =
+            sync.remote == Copy::Memory && !sync.syncs() && forgetful.contains(&Fault::Wipe);
         faults.retain(|fault| match fault {
             Fault::Blackout => false,
             Fault::PowerLoss | Fault::SyncError => notes,

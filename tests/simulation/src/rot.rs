@@ -18,23 +18,32 @@ const TOLD_US: (u64, u64) = (0, 5_000);
 
 impl World {
     /// A bit flips in the log or in the store of a node that runs. Nobody knows.
-    pub fn rot(&mut self, node: usize) {
-        let machine = &self.nodes[node];
-        let counts = machine.disk.is_whole() && machine.disk.filled() == Filled::Yes;
-        if machine.process.is_none() || !counts || !self.bears_loss_of(node) {
-            return;
+    pub fn rot(&mut self) -> bool {
+        let nodes = 0..self.nodes.len();
+        let whole: Vec<usize> = nodes
+            .filter(|&node| {
+                let machine = &self.nodes[node];
+                let counts = machine.disk.is_whole() && machine.disk.filled() == Filled::Yes;
+                counts && machine.process.is_some() && self.bears_loss_of(node)
+            })
+            .collect();
+        if whole.is_empty() {
+            return false;
         }
-        if let Some(what) = self.nodes[node].disk.decay(&mut self.random) {
-            let name = &self.nodes[node].name;
-            self.trace.line(self.now_us, || format!("{name}: {what}"));
-            let at = self.random.between(MET_US);
-            self.after(at, Happening::Scrub { node });
-        }
+        let node = self.random.pick(&whole);
+        let Some(what) = self.nodes[node].disk.decay(&mut self.random) else {
+            return false;
+        };
+        let name = &self.nodes[node].name;
+        self.trace.line(self.now_us, || format!("{name}: {what}"));
+        let at = self.random.between(MET_US);
+        self.after(at, Happening::Scrub { node });
+        true
     }
 
     /// A scrub reads everything, if a process is there for that, and goes on until all is whole.
     pub fn scrub(&mut self, node: usize) {
-        if !self.nodes[node].disk.rotten || self.phase == Phase::Done {
+        if !self.nodes[node].disk.is_rotten() || self.phase == Phase::Done {
             return;
         }
         let at = self.random.between(SCRUB_EVERY_US);
@@ -64,7 +73,7 @@ impl World {
 
     /// The scrub cannot read a sector, this once. A master may meet that also when no quorum
     /// of whole stores would be left without it: then it must not give up its copy.
-    pub fn unreadable(&mut self, node: usize) {
+    pub fn unreadable(&mut self, node: usize) -> bool {
         let leads = self.nodes[node]
             .process
             .as_ref()
@@ -74,9 +83,11 @@ impl World {
         } else {
             self.bears_loss_of(node)
         };
-        if bears && scrubs(&self.nodes[node]) && self.nodes[node].disk.is_whole() {
+        let met = bears && scrubs(&self.nodes[node]) && self.nodes[node].disk.is_whole();
+        if met {
             self.scrub_finds(node, "a sector cannot be read");
         }
+        met
     }
 
     /// Whether nothing is rotten unnoticed, and what this master knows of a replica that lost
@@ -94,13 +105,13 @@ impl World {
                 let joined = downstream.is_some() && downstream == process.upstream;
                 joined && !process.quorum().is_filled()
             });
-            !machine.disk.rotten && (!machine.disk.lost || !follows || is_new)
+            !machine.disk.is_rotten() && (!machine.disk.lost || !follows || is_new)
         })
     }
 
     /// A read found damage. Where nothing is rotten, that must not be.
     pub fn meets_damage(&mut self, node: usize, what: &str) {
-        if !self.nodes[node].disk.rotten {
+        if !self.nodes[node].disk.is_rotten() {
             self.checkers.fail("disk", what);
             return;
         }
@@ -113,7 +124,6 @@ impl World {
 
     fn notes_damage(&mut self, node: usize, what: &str) {
         let machine = &mut self.nodes[node];
-        machine.disk.rotten = true;
         machine.disk.note_damage();
         let name = &machine.name;
         self.trace

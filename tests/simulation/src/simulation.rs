@@ -42,6 +42,7 @@ pub fn drill(seed: u64, fault: Option<Fault>) -> Outcome {
 fn run(seed: u64, mut world: World) -> Outcome {
     let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
     let mut violation = world.checkers.violation().cloned();
+    world.figures.parted = world.checkers.has_parted();
     if let Err(panic) = ended {
         let text = panic
             .downcast_ref::<String>()

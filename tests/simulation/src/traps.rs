@@ -1,9 +1,14 @@
 //! Sequences of faults that chance alone would hardly find: what a wiped node
 //! forgot is used against the others before it is whole again.
 
+use replicamq_quorum::Epoch;
+
 use crate::node::Node;
 use crate::plan::Fault;
 use crate::world::{Happening, Phase, World};
+
+/// Claims that `ZooKeeper` loses, in a million.
+const CLAIM_TRAPS_PPM: u32 = 300_000;
 
 /// The steps of a trap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +25,11 @@ pub enum Trap {
         /// The stopped one.
         old: usize,
     },
+    /// `ZooKeeper` is set back to before a claim.
+    Unclaim {
+        /// Of this epoch.
+        epoch: Epoch,
+    },
     /// The master dies; this is its process.
     Kill {
         /// Where.
@@ -34,9 +44,9 @@ impl World {
     /// master may have to start again from what its store has flushed. Once the
     /// wiped one has its checkpoint, the master dies: the others must not be
     /// led without what only those two had.
-    pub fn set_fill_trap(&mut self) {
+    pub fn set_fill_trap(&mut self) -> bool {
         let Some(master) = self.master() else {
-            return;
+            return false;
         };
         let mut others: Vec<usize> = (0..self.nodes.len()).filter(|&n| n != master).collect();
         self.random.shuffle(&mut others);
@@ -48,13 +58,14 @@ impl World {
         if let Some(&node) = others.first() {
             self.after(alone, Happening::Trap(Trap::WipeOnlyCopy { node, master }));
         }
+        true
     }
 
     /// A master stops; the others elect another, which is wiped and then meets
     /// only the stopped one, that goes on: what it promised must still bind it.
-    pub fn set_fence_trap(&mut self) {
+    pub fn set_fence_trap(&mut self) -> bool {
         let Some(old) = self.master() else {
-            return;
+            return false;
         };
         let stopped = self.random.between((250_000, 750_000));
         self.pause(old, stopped);
@@ -67,6 +78,22 @@ impl World {
         }
         let at = self.random.between((60_000, 250_000));
         self.after(at, Happening::Trap(Trap::WipeSuccessor { old }));
+        true
+    }
+
+    /// An epoch was claimed: `ZooKeeper` may lose just that, and a node that has not heard of it
+    /// claims the same once more. Who promised it to the first must not promise it to the second.
+    pub fn set_claim_trap(&mut self, node: usize, epoch: Epoch) {
+        let restores = self.plan.faults.contains(&Fault::KeeperRestore);
+        if !restores || self.phase != Phase::Faulty || !self.random.chance(CLAIM_TRAPS_PPM) {
+            return;
+        }
+        let other = self.random.index(self.nodes.len());
+        if other != node {
+            self.cut_both(node, other, 1_000_000);
+        }
+        let at = self.random.between((100, 20_000));
+        self.after(at, Happening::Trap(Trap::Unclaim { epoch }));
     }
 
     /// The next step of a trap.
@@ -95,6 +122,11 @@ impl World {
                         self.cut_both(new, other, 2_000_000);
                         self.cut_both(old, other, 2_000_000);
                     }
+                }
+            }
+            Trap::Unclaim { epoch } => {
+                if self.restore_keeper(Some(epoch)) {
+                    self.count(Fault::KeeperRestore);
                 }
             }
             Trap::Kill { node, life } => {

@@ -97,7 +97,7 @@ impl World {
         let Some(master) = self.master() else {
             return false;
         };
-        let is_empty = self.checkers.ledger.is_empty();
+        let is_empty = self.checkers.has_parted() || self.checkers.ledger.is_empty();
         if !is_empty || !self.clients_are_done() || !self.is_drained(master) {
             return false;
         }

@@ -222,6 +222,8 @@ pub struct Figures {
     pub masters: u64,
     /// Checkpoints installed.
     pub installs: u64,
+    /// A failover lost what it may, where no replica is waited for.
+    pub parted: bool,
     /// From the end of the faults to the next acknowledgement.
     pub served_us: u64,
     /// From the end of the faults to the same log everywhere.
@@ -303,7 +305,7 @@ impl World {
             network: Network::new(plan.machines()),
             keeper: KeeperService::new(plan.machines()),
             clients: Clients::default(),
-            checkers: Checkers::new(plan.machines(), plan.clients.durables),
+            checkers: Checkers::new(plan.machines(), plan.clients.durables, plan.may_part()),
             trace: Trace::new(text),
             now_us: 0,
             queue: BinaryHeap::new(),

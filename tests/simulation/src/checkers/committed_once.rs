@@ -3,10 +3,10 @@
 
 use prost::Message as _;
 use replicamq_proto::store::v1::{Batch, Op};
-use replicamq_quorum::{Entry, Position, Sequence};
+use replicamq_quorum::{Entry, Epoch, Position, Sequence, majority};
 
 use super::{Verdict, violation};
-use crate::node::Node;
+use crate::node::{Node, Process};
 use crate::store::{Pairs, StoreState, change};
 
 const NAME: &str = "committed once";
@@ -28,6 +28,12 @@ pub(super) struct CommittedOnce {
     ledger: Vec<Committed>,
     /// How far each node knows.
     known: Vec<Sequence>,
+    /// No replica is waited for: a failover may lose what no quorum has.
+    may_part: bool,
+    /// One did, or an earlier master went on by itself.
+    has_parted: bool,
+    /// The newest master's.
+    branch: Epoch,
 }
 
 /// Of an entry: its place and all its bytes.
@@ -56,11 +62,70 @@ fn digest(before: u64, hash: u64) -> u64 {
 }
 
 impl CommittedOnce {
-    pub(super) fn new(nodes: usize) -> Self {
+    pub(super) fn new(nodes: usize, may_part: bool) -> Self {
         Self {
             ledger: Vec::new(),
             known: vec![Sequence(0); nodes],
+            may_part,
+            has_parted: false,
+            branch: Epoch(0),
         }
+    }
+
+    pub(super) fn has_parted(&self) -> bool {
+        self.has_parted
+    }
+
+    /// A master begins. What it lacks is lost: nothing may be where replicas are waited for, and
+    /// elsewhere nothing that a quorum has.
+    pub(super) fn elected(&mut self, nodes: &[Node], machine: &Node, epoch: Epoch) -> Verdict {
+        let Some(process) = machine.process.as_ref().filter(|_| self.may_part) else {
+            return Ok(());
+        };
+        if epoch < self.branch {
+            return Ok(());
+        }
+        self.branch = epoch;
+        let mut lost = None;
+        while let Some(last) = self.ledger.last() {
+            if process.given.holds(last.position) {
+                break;
+            }
+            lost = Some(last.position);
+            self.ledger.pop();
+        }
+        let Some(lost) = lost else {
+            return Ok(());
+        };
+        self.has_parted = true;
+        let places = nodes.iter().filter(|node| node.place);
+        let replicas = places.clone().count();
+        let copies = places.filter(|node| node.disk.durable.log.holds(lost));
+        let copies = copies.count();
+        if copies >= majority(replicas) {
+            return violation(
+                NAME,
+                format!(
+                    "{} leads epoch {epoch} without {lost}, of which there are {copies} copies",
+                    machine.name
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether an earlier master than the newest says so. What it commits beyond that one's log
+    /// is lost already.
+    fn is_stale(&mut self, process: &Process, sequence: Sequence) -> bool {
+        let Some(position) = process.given.position(sequence) else {
+            return false;
+        };
+        if !self.may_part || position.epoch >= self.branch {
+            return false;
+        }
+        let same = self.at(sequence).map(|committed| committed.position) == Some(position);
+        self.has_parted |= !same;
+        true
     }
 
     fn at(&self, sequence: Sequence) -> Option<&Committed> {
@@ -107,7 +172,17 @@ impl CommittedOnce {
                 format!("{} commits {sequence} after {known}", machine.name),
             );
         }
-        for sequence in (known.0 + 1..=sequence.0).map(Sequence) {
+        if self.is_stale(process, sequence) {
+            self.known[node] = sequence;
+            return Ok(());
+        }
+        // Of what another master lost, this one may have more.
+        let from = if self.may_part {
+            known.min(self.last())
+        } else {
+            known
+        };
+        for sequence in (from.0 + 1..=sequence.0).map(Sequence) {
             let Some(entry) = process.given.get(sequence) else {
                 return violation(
                     NAME,
@@ -177,12 +252,25 @@ impl CommittedOnce {
             let digest = digest(state.digest, hash(entry));
             let applied = sequence;
             let state = StoreState { applied, digest };
-            machine.disk.store.apply(self.ops(sequence), state);
+            if self.may_part {
+                let batch = Batch::decode(entry.batch.clone()).expect("a broker made it");
+                machine.disk.store.apply(&batch.ops, state);
+            } else {
+                machine.disk.store.apply(self.ops(sequence), state);
+            }
         }
-        self.same(machine)
+        self.still_same(machine)
     }
 
-    pub(super) fn installed(&self, _node: usize, machine: &Node) -> Verdict {
+    pub(super) fn installed(&self, machine: &Node) -> Verdict {
+        self.still_same(machine)
+    }
+
+    /// Who goes on from what was lost is another until it is filled.
+    fn still_same(&self, machine: &Node) -> Verdict {
+        if self.has_parted {
+            return Ok(());
+        }
         self.same(machine)
     }
 

@@ -42,12 +42,18 @@ pub(super) fn commits(
             };
             let image = match waits_for {
                 Copy::Disk => &node.disk.durable,
-                Copy::Memory | Copy::None => &node.disk.written,
+                Copy::Memory => &node.disk.written,
+                Copy::None if node.name == machine.name => &node.disk.written,
+                Copy::None => return false,
             };
             node.disk.lost || image.log.holds(position)
         })
         .count();
-    if copies < majority(replicas) {
+    let needed = match sync.remote {
+        Copy::None => 1,
+        Copy::Disk | Copy::Memory => majority(replicas),
+    };
+    if copies < needed {
         return violation(
             NAME,
             format!("{} commits {position} with {copies} copies", machine.name),
