@@ -64,7 +64,8 @@ pub struct LogOptions {
 pub struct Retention {
     /// What it takes on the disk.
     pub bytes: u64,
-    /// Of the newest entry in a segment, counted from the last start at the earliest.
+    /// Of the newest entry in a segment, counted from the last start at the earliest. The oldest
+    /// is at most twice as old when it goes, if entries come in at all.
     pub age: Duration,
 }
 
@@ -155,7 +156,7 @@ impl Log {
     pub fn stage(&mut self, entries: &[Entry]) -> Result<(), LogError> {
         for entry in entries {
             let bytes = self.check(entry)?;
-            if self.tail + bytes > self.active.bytes {
+            if self.tail + bytes > self.active.bytes || self.is_old() {
                 self.write()?;
                 self.sync()?;
                 self.mark()?;
@@ -167,6 +168,13 @@ impl Log {
             self.last = entry.position;
         }
         Ok(())
+    }
+
+    /// Whether the active segment has waited for so long to be filled that it would keep its
+    /// first entries far beyond the retention.
+    fn is_old(&self) -> bool {
+        let holds = self.last != self.active.previous;
+        holds && pace::now().duration_since(self.active.begun) >= self.options.retention.age
     }
 
     fn check(&self, entry: &Entry) -> Result<u64, LogError> {

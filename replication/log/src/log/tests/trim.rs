@@ -67,3 +67,24 @@ fn what_is_too_old_goes_though_there_is_room() {
     let first = trim_all(&mut log, last, None);
     assert_eq!(first, Some(active), "the last file stays");
 }
+
+/// A queue with little traffic filled its file once in months, and kept all of it.
+#[test]
+fn a_file_that_is_too_old_is_filled_no_further() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = create(directory.path());
+    log.options.retention.age = Duration::from_hours(1);
+    fill(&mut log, 1, 1, 3);
+    assert_eq!(log.active.first(), Sequence(1), "there is room");
+    log.options.retention.age = Duration::ZERO;
+    fill(&mut log, 1, 4, 4);
+    assert_eq!(log.active.first(), Sequence(4));
+    assert_eq!(trim_all(&mut log, Sequence(4), None), Some(Sequence(4)));
+    assert_eq!(sequences(&log), [4]);
+    log.options.retention.age = Duration::from_hours(1);
+    fill(&mut log, 1, 5, 6);
+    assert_eq!(sequences(&log), [4, 5, 6]);
+    drop(log);
+    let (log, damage) = reopen(directory.path());
+    assert_eq!((sequences(&log), damage), (vec![4, 5, 6], None));
+}
