@@ -296,6 +296,8 @@ impl Examined {
         if keep_copy {
             let copy = active.path.with_extension("damaged");
             files::copy(&*disk, &active.file, &copy)?;
+            // What stays was synced, or what is behind it would not tell of damage: the mark may
+            // name it even if the sync below fails.
             // The rest goes as in a cut: if this start does not come to its end, or its sync
             // fails and leaves zeros in memory alone, the next one does it again.
             files::sync_directory(&*disk, &self.options.directory)?;
