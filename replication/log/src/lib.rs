@@ -11,6 +11,7 @@
 
 mod damage;
 mod disk;
+mod dry;
 mod error;
 mod files;
 #[cfg(any(test, fuzzing))]
@@ -22,7 +23,8 @@ pub mod sealed;
 
 pub use damage::Damage;
 pub use disk::{Aside, Disk, DiskFile, Ready, RealDisk, Work};
+pub use dry::DryDisk;
 pub use error::{Context, DiskError, LogError, OpenError, remedy};
 pub use files::PAGE_BYTES;
 pub use log::{BATCH_BYTES_MAX, Cursor, Floor, Index, Log, LogOptions, Retention};
-pub use notes::{Fill, Notes, Recovery};
+pub use notes::{Fill, Notes, Preview, Recovery};

@@ -19,7 +19,7 @@ use replicamq_quorum::{Entry, EpochHistory, Position, Sequence};
 
 pub use index::{Cursor, Index};
 pub use recover::Floor;
-pub(crate) use recover::examine;
+pub(crate) use recover::{Examined, examine};
 
 use crate::error::Context;
 use crate::files::{self, PAGE_BYTES};

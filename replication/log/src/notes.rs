@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use replicamq_quorum::Epoch;
+use replicamq_quorum::{Epoch, Position};
 
-use crate::log::examine;
+use crate::log::{Examined, examine};
 use crate::sealed::{self, Fields, Loaded};
 use crate::{Damage, Disk, DiskError, Floor, Log, LogOptions, OpenError};
 
@@ -61,6 +61,17 @@ pub struct Recovery {
     pub damage: Option<Damage>,
 }
 
+/// What a start would find of log and promise.
+#[derive(Debug)]
+pub struct Preview {
+    /// The end of the log, as far as it is good.
+    pub last: Position,
+    /// The highest epoch that was promised, as far as can be told.
+    pub promised: Epoch,
+    /// What is missing.
+    pub damage: Option<Damage>,
+}
+
 impl Notes {
     /// The notes of a new directory: generation 1, and nothing promised.
     pub fn create(disk: &dyn Disk, directory: &Path, fill: Fill) -> Result<(), DiskError> {
@@ -83,12 +94,31 @@ impl Notes {
                 return Err(OpenError::NewerFormat { path, found, known });
             }
         };
-        Ok(current.map(|current| Self {
+        Ok(current.map(|current| Self::with(disk, directory, current)))
+    }
+
+    /// New notes where CURRENT is lost: this generation counts, once a master has filled it.
+    pub fn begin_anew(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        generation: u64,
+    ) -> Result<Self, DiskError> {
+        let current = Current {
+            generation,
+            fill: Fill::Unfilled,
+            memory_boot: None,
+        };
+        current.store(&*disk, directory)?;
+        Ok(Self::with(disk, directory, current))
+    }
+
+    fn with(disk: Arc<dyn Disk>, directory: &Path, current: Current) -> Self {
+        Self {
             disk,
             directory: directory.to_owned(),
             current: Mutex::new(current),
             damaged: AtomicBool::new(false),
-        }))
+        }
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
@@ -201,6 +231,38 @@ impl Notes {
         store_promise(&*self.disk, &self.directory, epoch)
     }
 
+    /// What [`Notes::recover`] would find, without the work. That a cut is finished is for
+    /// a [`crate::DryDisk`] to keep to itself.
+    pub fn preview(
+        &self,
+        options: &LogOptions,
+        floor: Floor,
+        promised: Option<Epoch>,
+    ) -> Result<Preview, OpenError> {
+        let (examined, damage) = self.examine(options, floor, promised)?;
+        let last = examined.last();
+        Ok(Preview {
+            last,
+            promised: promised.unwrap_or_default().max(last.epoch),
+            damage,
+        })
+    }
+
+    fn examine(
+        &self,
+        options: &LogOptions,
+        floor: Floor,
+        promised: Option<Epoch>,
+    ) -> Result<(Examined, Option<Damage>), OpenError> {
+        let mut examined = examine(options, floor)?;
+        let mut damage = examined.damage.take();
+        if promised.is_none() {
+            let path = self.promise_path();
+            damage = Some(Damage::File { path });
+        }
+        Ok((examined, damage))
+    }
+
     /// Takes the log over. `promised` is what [`Notes::promised`] said; `damaged`, whether
     /// anything else was found missing. Damage is on record before anything is cut, and what
     /// the log shows to have been promised before that is told.
@@ -211,12 +273,7 @@ impl Notes {
         promised: Option<Epoch>,
         damaged: bool,
     ) -> Result<Recovery, OpenError> {
-        let mut examined = examine(options, floor)?;
-        let mut damage = examined.damage.take();
-        if promised.is_none() {
-            let path = self.promise_path();
-            damage = Some(Damage::File { path });
-        }
+        let (examined, damage) = self.examine(options, floor, promised)?;
         let damaged = damaged || damage.is_some();
         if damaged {
             self.set_fill(Fill::Unfilled)?;

@@ -10,6 +10,7 @@
 //! generation-N/log, generation-N/store
 //! damaged/   the last generation that did not open, for a human, until the node is filled
 //! staging/   where a checkpoint is gathered before it is installed
+//! outgoing/  checkpoints for replicas
 //! ```
 //!
 //! A generation is replaced by making the next one beside it and then rewriting
@@ -21,30 +22,59 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use replicamq_log::sealed::{self, Fields, Loaded};
-use replicamq_log::{Context, DiskError, Fill, Floor, Log, LogOptions, Notes, RealDisk, Retention};
+use replicamq_log::sealed::{self, Loaded};
+use replicamq_log::{
+    Context, Damage as LogDamage, Disk, DiskError, Fill, Floor, Log, LogOptions, Notes, RealDisk,
+    Retention,
+};
 use replicamq_quorum::Position;
 
 use crate::identity::{self, Identity};
 use crate::lock::{self, Lock};
 use crate::options::SEGMENT_BYTES_MIN;
 use crate::table::Table;
-use crate::{ClusterError, OpenError, Options, SyncMode, files};
+use crate::{ClusterError, Damage, OpenError, Options, SyncMode, files};
 
-const GENERATION: &str = "generation-";
-const ASIDE: &str = "damaged";
-const LOG: &str = "log";
-const STORE: &str = "store";
+pub(crate) const GENERATION: &str = "generation-";
+const IDENTITY: &str = "IDENTITY";
+const CURRENT: &str = "CURRENT";
+pub(crate) const ASIDE: &str = "damaged";
+pub(crate) const STAGING: &str = "staging";
+pub(crate) const OUTGOING: &str = "outgoing";
+pub(crate) const LOG: &str = "log";
+pub(crate) const STORE: &str = "store";
 
 /// Where a checkpoint for this directory may be gathered; on the same file system.
 pub fn staging_directory(directory: &Path) -> PathBuf {
-    directory.join("staging")
+    directory.join(STAGING)
+}
+
+/// Where checkpoints for replicas may be made; on the same file system.
+pub fn outgoing_directory(directory: &Path) -> PathBuf {
+    directory.join(OUTGOING)
 }
 
 /// A directory that no other process has open.
 pub(crate) struct Locked {
     path: PathBuf,
     lock: Lock,
+}
+
+/// What [`Locked::open`] gives.
+pub(crate) struct Begun {
+    pub(crate) directory: Directory,
+    /// It was made just now.
+    pub(crate) created: bool,
+    /// What was lost of the small files.
+    pub(crate) damage: Option<Damage>,
+}
+
+/// What the small files say.
+pub(crate) struct Small {
+    pub(crate) identity: Identity,
+    pub(crate) notes: Notes,
+    /// The one that is lost. What was safe to say stands in its place.
+    pub(crate) damage: Option<Damage>,
 }
 
 /// The small files of an open directory.
@@ -68,12 +98,8 @@ impl Locked {
     }
 
     /// Reads what the directory is, or makes it one. True if it was made.
-    pub(crate) fn open(mut self, options: &Options) -> Result<(Directory, bool), OpenError> {
-        if !sealed::is_name(&options.node) {
-            return Err(OpenError::NameInvalid {
-                name: options.node.clone(),
-            });
-        }
+    pub(crate) fn open(mut self, options: &Options) -> Result<Begun, OpenError> {
+        check_name(options)?;
         let created = is_new(&self.path)?;
         if created {
             create(&self.path, options)?;
@@ -81,25 +107,30 @@ impl Locked {
         if let Some(incarnation) = &options.incarnation {
             self.lock.enter(incarnation)?;
         }
-        let directory = self.read()?;
-        let found = directory.identity().node;
-        if found != options.node {
-            return Err(OpenError::OtherNode {
-                directory: directory.path,
-                found,
-                wanted: options.node.clone(),
-            });
-        }
-        Ok((directory, created))
+        let Small {
+            identity,
+            notes,
+            damage,
+        } = Small::mend(&(Arc::new(RealDisk) as Arc<dyn Disk>), &self.path, options)?;
+        let directory = self.with(identity, notes)?;
+        Ok(Begun {
+            directory,
+            created,
+            damage,
+        })
     }
 
     /// Reads what the directory is.
     pub(crate) fn read(self) -> Result<Directory, OpenError> {
+        let identity = whose(&RealDisk, &self.path)?;
+        let identity = identity.ok_or_else(|| unreadable(&self.path, IDENTITY))?;
+        let notes = Notes::open(Arc::new(RealDisk), &self.path)?;
+        let notes = notes.ok_or_else(|| unreadable(&self.path, CURRENT))?;
+        self.with(identity, notes)
+    }
+
+    fn with(self, identity: Identity, notes: Notes) -> Result<Directory, OpenError> {
         let Self { path, lock } = self;
-        let identity = Identity::from_fields(&required(&path, "IDENTITY", identity::KIND)?)
-            .ok_or_else(|| unreadable(&path, "IDENTITY"))?;
-        let notes =
-            Notes::open(Arc::new(RealDisk), &path)?.ok_or_else(|| unreadable(&path, "CURRENT"))?;
         let directory = Directory {
             path,
             lock,
@@ -107,10 +138,56 @@ impl Locked {
             identity: Mutex::new(identity),
         };
         directory.remove_others()?;
-        if directory.notes.fill() == Fill::Filled {
-            files::remove_tree(&directory.path.join(ASIDE))?;
-        }
+        directory.remove_aside()?;
         Ok(directory)
+    }
+}
+
+impl Small {
+    /// Reads them. Where one is lost, the generation stays, unfilled: a master replaces it, or
+    /// an operator accepts it. The other file must vouch that it is one of ours.
+    pub(crate) fn mend(
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        options: &Options,
+    ) -> Result<Self, OpenError> {
+        let lost = |name: &str| LogDamage::File {
+            path: path.join(name),
+        };
+        let identity = whose(&**disk, path)?;
+        if let Some(other) = identity.as_ref().filter(|one| one.node != options.node) {
+            return Err(OpenError::OtherNode {
+                directory: path.to_owned(),
+                found: other.node.clone(),
+                wanted: options.node.clone(),
+            });
+        }
+        let notes = Notes::open(Arc::clone(disk), path)?;
+        let (identity, notes, lost) = match (identity, notes) {
+            (Some(identity), Some(notes)) => (identity, notes, None),
+            (Some(identity), None) => {
+                let number = only_generation(path)?.ok_or_else(|| unreadable(path, CURRENT))?;
+                let notes = Notes::begin_anew(Arc::clone(disk), path, number)?;
+                (identity, notes, Some(lost(CURRENT)))
+            }
+            (None, Some(_)) if !options.adopts => {
+                let path = path.join(IDENTITY);
+                return Err(OpenError::Unidentified { path });
+            }
+            (None, Some(notes)) => {
+                notes.set_fill(Fill::Unfilled)?;
+                let identity = Identity::create(&options.node)?;
+                let fields = identity.fields();
+                sealed::store(&**disk, &path.join(IDENTITY), identity::KIND, &fields)?;
+                (identity, notes, Some(lost(IDENTITY)))
+            }
+            (None, None) => return Err(unreadable(path, IDENTITY)),
+        };
+        Ok(Self {
+            identity,
+            notes,
+            damage: lost.map(Into::into),
+        })
     }
 }
 
@@ -151,7 +228,7 @@ impl Directory {
                 adopted.cluster = Some(cluster.to_owned());
                 sealed::store(
                     &RealDisk,
-                    &self.path.join("IDENTITY"),
+                    &self.path.join(IDENTITY),
                     identity::KIND,
                     &adopted.fields(),
                 )?;
@@ -240,6 +317,14 @@ impl Directory {
         files::remove_tree(&staging_directory(&self.path))
     }
 
+    /// Removes what did not open, unless it may still be needed.
+    pub(crate) fn remove_aside(&self) -> Result<(), DiskError> {
+        if self.notes.fill() == Fill::Filled {
+            files::remove_tree(&self.path.join(ASIDE))?;
+        }
+        Ok(())
+    }
+
     /// Removes generations that do not count.
     fn remove_others(&self) -> Result<(), DiskError> {
         let current = self.generation_path();
@@ -252,8 +337,18 @@ impl Directory {
     }
 }
 
+/// It must fit on a line.
+pub(crate) fn check_name(options: &Options) -> Result<(), OpenError> {
+    if sealed::is_name(&options.node) {
+        return Ok(());
+    }
+    Err(OpenError::NameInvalid {
+        name: options.node.clone(),
+    })
+}
+
 /// Whether nothing was made here yet, or not to the end.
-fn is_new(path: &Path) -> Result<bool, DiskError> {
+pub(crate) fn is_new(path: &Path) -> Result<bool, DiskError> {
     let there = |name: &str| {
         let path = path.join(name);
         path.try_exists().context("look for", &path)
@@ -261,7 +356,7 @@ fn is_new(path: &Path) -> Result<bool, DiskError> {
     if there("CREATING")? {
         return Ok(true);
     }
-    let some = there("IDENTITY")? || there("CURRENT")? || there("PROMISE")?;
+    let some = there(IDENTITY)? || there(CURRENT)? || there("PROMISE")?;
     Ok(!some && generations(path)?.is_empty())
 }
 
@@ -271,7 +366,7 @@ fn create(path: &Path, options: &Options) -> Result<(), OpenError> {
         .and_then(|file| file.sync_all())
         .context("create", &marker)?;
     files::sync_directory(path)?;
-    for name in ["IDENTITY", "CURRENT", "PROMISE"] {
+    for name in [IDENTITY, CURRENT, "PROMISE"] {
         files::remove(&path.join(name))?;
     }
     for generation in generations(path)? {
@@ -281,7 +376,7 @@ fn create(path: &Path, options: &Options) -> Result<(), OpenError> {
     let identity = Identity::create(&options.node)?;
     sealed::store(
         &RealDisk,
-        &path.join("IDENTITY"),
+        &path.join(IDENTITY),
         identity::KIND,
         &identity.fields(),
     )?;
@@ -315,7 +410,7 @@ fn make_generation(path: &Path, options: &Options) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn log_options(generation: &Path, options: &Options) -> LogOptions {
+pub(crate) fn log_options(generation: &Path, options: &Options) -> LogOptions {
     LogOptions {
         disk: Arc::new(RealDisk),
         directory: generation.join(LOG),
@@ -327,7 +422,7 @@ fn log_options(generation: &Path, options: &Options) -> LogOptions {
     }
 }
 
-fn generation_path(path: &Path, generation: u64) -> PathBuf {
+pub(crate) fn generation_path(path: &Path, generation: u64) -> PathBuf {
     path.join(format!("{GENERATION}{generation}"))
 }
 
@@ -346,12 +441,23 @@ fn generations(path: &Path) -> Result<Vec<PathBuf>, DiskError> {
     Ok(found)
 }
 
-/// One of the files without which nothing can be told.
-fn required(directory: &Path, name: &str, kind: &str) -> Result<Fields, OpenError> {
-    let path = directory.join(name);
-    match sealed::load(&RealDisk, &path, kind)? {
-        Loaded::Fields(fields) => Ok(fields),
-        Loaded::Missing | Loaded::Damaged => Err(OpenError::Unreadable { path }),
+/// Which generation there is, if there is just one.
+fn only_generation(path: &Path) -> Result<Option<u64>, DiskError> {
+    let found = generations(path)?;
+    let [only] = found.as_slice() else {
+        return Ok(None);
+    };
+    let name = only.file_name().and_then(|name| name.to_str());
+    let number = name.and_then(|name| name.strip_prefix(GENERATION));
+    Ok(number.and_then(|number| number.parse().ok()))
+}
+
+/// What IDENTITY says; `None` if it is missing or damaged.
+fn whose(disk: &dyn Disk, directory: &Path) -> Result<Option<Identity>, OpenError> {
+    let path = directory.join(IDENTITY);
+    match sealed::load(disk, &path, identity::KIND)? {
+        Loaded::Fields(fields) => Ok(Identity::from_fields(&fields)),
+        Loaded::Missing | Loaded::Damaged => Ok(None),
         Loaded::Newer { found, known } => Err(OpenError::NewerFormat { path, found, known }),
     }
 }

@@ -132,8 +132,14 @@ pub enum OpenError {
         known: u32,
     },
     /// One of the files that say what the directory is.
-    #[error("{} is missing or damaged, so that it cannot be told what the directory holds; move the directory away and start with an empty one: the master fills it", .path.display())]
+    #[error("{} is missing or damaged, so that it cannot be told what the directory holds; move the directory away: a node of a cluster starts with an empty one, which the master fills, and a broker that stands alone with a backup", .path.display())]
     Unreadable {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Whose directory it is.
+    #[error("{} is missing or damaged, so that it cannot be told whose directory this is; if it is this broker's, make it that again: replicamq cluster accept-loss --directory {}, or with the --config that it is served with", .path.display(), .path.parent().unwrap_or(.path).display())]
+    Unidentified {
         /// Which file.
         path: PathBuf,
     },

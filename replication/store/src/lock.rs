@@ -60,24 +60,7 @@ impl Lock {
             .truncate(false)
             .open(&path)
             .context("open", &path)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let text = read(&file).context("read", &path)?;
-                return Err(OpenError::Locked {
-                    directory: directory.to_owned(),
-                    holder: text.lines().next().unwrap_or_default().to_owned(),
-                });
-            }
-            Err(error) => {
-                return Err(OpenError::Disk(DiskError {
-                    operation: "lock",
-                    path,
-                    offset: None,
-                    error: error.into(),
-                }));
-            }
-        }
+        hold(&file, &path, directory)?;
         let place = place(&file).context("look at", &path)?;
         let text = read(&file).context("read", &path)?;
         let lock = Self {
@@ -118,6 +101,39 @@ impl Lock {
             .set_len(0)
             .and_then(|()| self.file.write_all_at(text.as_bytes(), 0))
             .context("write", &self.path)
+    }
+}
+
+/// Keeps other processes out until the file is closed, and writes nothing. `None` where no
+/// process was ever in.
+pub(crate) fn look(directory: &Path) -> Result<Option<File>, OpenError> {
+    let path = directory.join("LOCK");
+    match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => {
+            let file = opened.context("open", &path)?;
+            hold(&file, &path, directory)?;
+            Ok(Some(file))
+        }
+    }
+}
+
+fn hold(file: &File, path: &Path, directory: &Path) -> Result<(), OpenError> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let text = read(file).context("read", path)?;
+            Err(OpenError::Locked {
+                directory: directory.to_owned(),
+                holder: text.lines().next().unwrap_or_default().to_owned(),
+            })
+        }
+        Err(error) => Err(OpenError::Disk(DiskError {
+            operation: "lock",
+            path: path.to_owned(),
+            offset: None,
+            error: error.into(),
+        })),
     }
 }
 

@@ -47,6 +47,10 @@ pub struct Options {
     /// that lost its disk has forgotten what it promised. False for a broker
     /// that stands alone.
     pub created_unfilled: bool,
+    /// Whether a directory that does not say any more whose it is becomes this node's own, to be
+    /// filled by a master. False for a broker that stands alone: it may have been started in the
+    /// wrong directory, and has nobody who knows better.
+    pub adopts: bool,
     /// Size of one log file.
     pub segment_bytes: u64,
     /// Log kept for replicas that catch up. Older segments go once RocksDB has
@@ -74,6 +78,7 @@ impl Options {
             node: node.to_owned(),
             incarnation: None,
             created_unfilled: true,
+            adopts: true,
             segment_bytes: 64 << 20,
             retention_bytes: 512 << 20,
             retention_age: Duration::MAX,

@@ -14,7 +14,7 @@ use replicamq_log::{Context, DiskError, Fill, Floor, Index, Log};
 use replicamq_quorum::{Entry, Epoch, EpochHistory, NodeId, Position, Recovered, Sequence};
 
 use crate::applier::{self, Applier, FlushPolicy};
-use crate::directory::{Directory, Locked};
+use crate::directory::{Begun, Directory, Locked};
 use crate::holds::{Holds, LogHold};
 use crate::reader::Reader;
 use crate::scrub::{self, Scrubber};
@@ -98,10 +98,14 @@ pub struct CheckpointInfo {
 impl Store {
     /// Locks the directory, finds what it holds, and starts the threads.
     pub fn open(options: Options, notify: Notify) -> Result<Opened, OpenError> {
-        let (directory, created) = Locked::take(&options.directory)?.open(&options)?;
-        let mut damage = directory
-            .begin_run(options.sync)?
-            .then_some(Damage::UnsyncedLost);
+        let Begun {
+            directory,
+            created,
+            mut damage,
+        } = Locked::take(&options.directory)?.open(&options)?;
+        if directory.begin_run(options.sync)? {
+            damage.get_or_insert(Damage::UnsyncedLost);
+        }
         directory.empty_staging()?;
         let promised = directory.notes().promised()?;
         let table = open_table(&directory, &options, &mut damage)?;

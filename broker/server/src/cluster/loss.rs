@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use replicamq_cluster::Operator;
 use replicamq_quorum::{NodeId, Position, majority};
-use replicamq_store::{Opened, Options, Store};
+use replicamq_store::{Fill, Options, Seen, Store, look};
 
 use super::{access, print};
 use crate::config;
@@ -35,7 +35,7 @@ pub(super) struct AcceptLossArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     directory: Option<PathBuf>,
 
-    /// Only show what the node holds and misses; opens the store as a start would
+    /// Only show what the node holds and misses; changes nothing in its directory
     #[arg(long)]
     dry_run: bool,
 }
@@ -47,12 +47,6 @@ pub(super) async fn accept_loss(args: &AcceptLossArgs) -> anyhow::Result<()> {
         (None, None) => bail!("give --config or --directory"),
     };
     let directory = &config.directory;
-    if !directory.join("IDENTITY").exists() {
-        bail!(
-            "there is no store in {}: start the node once, so that one is made, and stop it",
-            directory.display()
-        );
-    }
     let node = NodeId::new(&config.node);
     let options = Options {
         segment_bytes: config.limits.log_segment_bytes,
@@ -60,15 +54,19 @@ pub(super) async fn accept_loss(args: &AcceptLossArgs) -> anyhow::Result<()> {
         retention_age: config.limits.log_retention_age,
         ..Options::new(directory, &config.node)
     };
-    // Nothing is asked of the store that it could report.
-    let opened = Store::open(options, Arc::new(drop))?;
-    print(&report(&opened, directory, &node))?;
+    let Some(seen) = look(&options)? else {
+        bail!(
+            "there is no store in {}: start the node once, so that one is made, and stop it",
+            directory.display()
+        );
+    };
+    print(&report(&seen, directory, &node))?;
     let operator = match &config.cluster {
         Some(cluster) => Some(Operator::connect(access(cluster)).await?),
         None => None,
     };
     let outdated = match &operator {
-        Some(operator) => outdated(operator, &node, &opened).await?,
+        Some(operator) => outdated(operator, &node, &seen).await?,
         None => None,
     };
     if let Some(held) = outdated {
@@ -76,7 +74,7 @@ pub(super) async fn accept_loss(args: &AcceptLossArgs) -> anyhow::Result<()> {
             "  older copy   this node once held entries up to {held}"
         )])?;
     }
-    if !(opened.recovered.unfilled || opened.recovered.filling || outdated.is_some()) {
+    if seen.fill == Fill::Filled && outdated.is_none() {
         return print(&[format!(
             "{node} counts: it misses nothing that it knows of. Nothing to accept."
         )]);
@@ -84,16 +82,15 @@ pub(super) async fn accept_loss(args: &AcceptLossArgs) -> anyhow::Result<()> {
     if args.dry_run {
         return print(&["Nothing was accepted: --dry-run.".to_owned()]);
     }
-    let fill = || {
-        opened
-            .store
-            .mark_filled()
-            .context("mark the store as filled")
-    };
+    // Nothing is asked of the store that it could report.
+    let opened = Store::open(options, Arc::new(drop))?;
     let mut said = vec![format!(
         "Accepted: {node} counts from its next start, with what it holds."
     )];
-    fill()?;
+    opened
+        .store
+        .mark_filled()
+        .context("mark the store as filled")?;
     if let (Some(operator), Some(cluster)) = (operator, &config.cluster) {
         let store = opened.store.identity().store;
         operator.adopt(&node, &store).await?;
@@ -110,34 +107,30 @@ pub(super) async fn accept_loss(args: &AcceptLossArgs) -> anyhow::Result<()> {
 async fn outdated(
     operator: &Operator,
     node: &NodeId,
-    opened: &Opened,
+    seen: &Seen,
 ) -> anyhow::Result<Option<Position>> {
     let view = operator.view().await?;
     let place = view.places.into_iter().find(|place| place.node == *node);
     let held = place.and_then(|place| place.held);
-    Ok(held.filter(|held| *held > opened.recovered.last))
+    Ok(held.filter(|held| *held > seen.last))
 }
 
-fn report(opened: &Opened, directory: &Path, node: &NodeId) -> Vec<String> {
-    let recovered = &opened.recovered;
-    let state = match (recovered.filling, recovered.unfilled) {
-        (true, _) => "being filled: it neither votes nor leads",
-        (false, true) => "unfilled: it neither votes nor leads",
-        (false, false) => "filled: it counts",
+fn report(seen: &Seen, directory: &Path, node: &NodeId) -> Vec<String> {
+    let state = match seen.fill {
+        Fill::Filling => "being filled: it neither votes nor leads",
+        Fill::Unfilled => "unfilled: it neither votes nor leads",
+        Fill::Filled => "filled: it counts",
     };
-    let identity = opened.store.identity();
+    let cluster = seen.identity.cluster.as_deref();
     let mut lines = vec![
         format!("node {node} in {}", directory.display()),
-        format!(
-            "  cluster      {}",
-            identity.cluster.as_deref().unwrap_or("none yet")
-        ),
+        format!("  cluster      {}", cluster.unwrap_or("none yet")),
         format!("  state        {state}"),
-        format!("  promised     epoch {}", recovered.promised),
-        format!("  log ends at  {}", recovered.last),
-        format!("  store holds  entries up to {}", recovered.applied),
+        format!("  promised     epoch {}", seen.promised),
+        format!("  log ends at  {}", seen.last),
+        format!("  store holds  entries up to {}", seen.applied),
     ];
-    if let Some(damage) = &opened.damage {
+    if let Some(damage) = &seen.damage {
         lines.push(format!("  damage       {damage}"));
     }
     let aside = directory.join("damaged");

@@ -147,22 +147,24 @@ impl Process {
                 "the damage cannot be noted in {directory}: empty it, and start the node again"
             ));
         }
-        self.check_whose(&opened.store, opened.identity.cluster.as_deref())?;
+        self.check_whose(opened.identity.cluster.as_deref())?;
         if unfilled && self.config.cluster.is_none() {
             return Err(anyhow!(
                 "a broker that stands alone has no master to fill it again: restore a backup of {directory}, or go on with what is left: replicamq cluster accept-loss --directory {directory}"
             ));
+        }
+        if self.config.cluster.is_none() {
+            opened.store.set_cluster(ALONE)?;
         }
         Ok(())
     }
 
     /// A log that goes on alone parts from its cluster, and one that began alone has no
     /// place in any: either way messages would be lost without a word.
-    fn check_whose(&self, store: &Store, cluster: Option<&str>) -> anyhow::Result<()> {
+    fn check_whose(&self, cluster: Option<&str>) -> anyhow::Result<()> {
         let directory = self.config.directory.display();
         match (&self.config.cluster, cluster) {
-            (None, None) => Ok(store.set_cluster(ALONE)?),
-            (None, Some(ALONE)) | (Some(_), None) => Ok(()),
+            (_, None) | (None, Some(ALONE)) => Ok(()),
             (None, Some(cluster)) => Err(anyhow!(
                 "{directory} belongs to cluster {cluster}, and without zk_address its node would go on alone: set zk_address, or serve another directory"
             )),
@@ -183,6 +185,7 @@ impl Process {
         let options = Options {
             incarnation: Some(self.incarnation.clone()),
             created_unfilled: config.cluster.is_some(),
+            adopts: config.cluster.is_some(),
             segment_bytes: config.limits.log_segment_bytes,
             retention_bytes: config.limits.log_retention_bytes,
             retention_age: config.limits.log_retention_age,
@@ -241,8 +244,8 @@ impl Process {
                 }
             }
         };
-        store.set_cluster(&id)?;
         settle(standing, store, recovered)?;
+        store.set_cluster(&id)?;
         let bind = resolve(&cluster.replication.bind).await?;
         let config = LinkConfig {
             cluster: id.clone(),
@@ -349,6 +352,13 @@ fn settle(standing: Standing, store: &Store, recovered: &mut Recovered) -> anyho
         {
             store.mark_filled()?;
             recovered.unfilled = false;
+        }
+        // It lost its IDENTITY, or this would have shown before.
+        Standing::New if recovered.unfilled => {
+            return Err(anyhow!(
+                "this node is new to the cluster, but its directory holds entries up to {} of nobody knows whom: give it an empty directory",
+                recovered.last
+            ));
         }
         Standing::Unfilled if !recovered.filling => {
             tracing::warn!(

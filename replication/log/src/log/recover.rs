@@ -83,6 +83,15 @@ pub(crate) fn examine(options: &LogOptions, floor: Floor) -> Result<Examined, Op
 }
 
 impl Examined {
+    /// Where the log will end.
+    pub(crate) fn last(&self) -> Position {
+        if self.kept.is_empty() {
+            self.floor.applied
+        } else {
+            self.end.last
+        }
+    }
+
     fn damaged(&mut self, damage: Damage) {
         self.damage.get_or_insert(damage);
     }

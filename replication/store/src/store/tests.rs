@@ -1,5 +1,6 @@
 //! The threads together, on a real directory.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
@@ -15,6 +16,8 @@ use replicamq_log::LogError;
 
 mod damage;
 mod install;
+mod look;
+mod lost;
 mod process;
 
 const WAIT: Duration = Duration::from_secs(30);
@@ -170,6 +173,22 @@ fn crash(directory: &Path) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
     copy(directory, to.path());
     to
+}
+
+/// All that lies in a directory, by path.
+fn tree(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(tree(&path));
+            found.insert(path, Vec::new());
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            found.insert(path, bytes);
+        }
+    }
+    found
 }
 
 #[test]

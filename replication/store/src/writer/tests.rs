@@ -96,11 +96,11 @@ fn told(sync: SyncMode) -> (Vec<StoreEvent>, Fill) {
         created_unfilled: false,
         ..Options::new(directory.path().join("node"), "broker-1")
     };
-    let (opened, _) = Locked::take(&options.directory)
+    let opened = Locked::take(&options.directory)
         .unwrap()
         .open(&options)
         .unwrap();
-    let opened = Arc::new(opened);
+    let opened = Arc::new(opened.directory);
     let disk = Worn::default();
     let log_options = LogOptions {
         disk: Arc::new(disk.clone()),
