@@ -221,6 +221,14 @@ pub enum InstallError {
         /// What differs.
         reason: String,
     },
+    /// The tables are damaged.
+    #[error("the tables of the checkpoint in {} are damaged, as they are on the master's disk: {reason}", .staging.display())]
+    Rotten {
+        /// Where it was staged.
+        staging: PathBuf,
+        /// What RocksDB said.
+        reason: String,
+    },
 }
 
 impl From<DiskError> for InstallError {

@@ -19,8 +19,8 @@ use crate::{CheckpointInfo, InstallError, OpenError};
 /// it misses nothing either, and the node goes on counting. Otherwise it is
 /// filling from now on, until [`crate::Store::mark_filled`].
 ///
-/// The caller has checked the files' contents; here they are opened and held
-/// against `info`.
+/// The caller has checked the files' contents, and with [`verify`] the tables; here they are
+/// opened and held against `info`.
 pub fn install(
     directory: &Path,
     staging: &Path,
@@ -28,6 +28,27 @@ pub fn install(
     held: Option<Position>,
 ) -> Result<(), InstallError> {
     let directory = Locked::take(directory)?.read()?;
+    announced(staging, info)?;
+    let floor = Floor {
+        applied: info.applied,
+        history: info.history.clone(),
+    };
+    directory
+        .install(staging, floor, held)
+        .map_err(|error| InstallError::Open(OpenError::Disk(error)))
+}
+
+/// Reads all of the checkpoint in `staging`, while the old store is in use. What rotted on the
+/// master's disk has come with the right checksums of its files.
+pub fn verify(staging: &Path, info: &CheckpointInfo) -> Result<(), InstallError> {
+    announced(staging, info)?;
+    Table::verify(staging).map_err(|error| InstallError::Rotten {
+        staging: staging.to_owned(),
+        reason: error.into_reason(),
+    })
+}
+
+fn announced(staging: &Path, info: &CheckpointInfo) -> Result<(), InstallError> {
     let differs = |reason: String| InstallError::NotAsAnnounced {
         staging: staging.to_owned(),
         reason,
@@ -39,11 +60,5 @@ pub fn install(
             found.applied, info.applied
         )));
     }
-    let floor = Floor {
-        applied: info.applied,
-        history: info.history.clone(),
-    };
-    directory
-        .install(staging, floor, held)
-        .map_err(|error| InstallError::Open(OpenError::Disk(error)))
+    Ok(())
 }

@@ -34,7 +34,7 @@ pub use error::{CheckpointError, ClusterError, FatalError, InstallError, OpenErr
 pub use event::{Load, ReadLog, StoreEvent};
 pub use holds::LogHold;
 pub use identity::Identity;
-pub use install::install;
+pub use install::{install, verify};
 pub use look::{Seen, look};
 pub use options::{COMMANDS_MAX, Options, Scrub, SyncMode};
 pub use replicamq_log::{BATCH_BYTES_MAX, DiskError, Fill, LogError};

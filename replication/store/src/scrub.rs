@@ -1,6 +1,7 @@
 //! The thread that reads log and store over and over, at leisure: what rots unread is
 //! found while other nodes still hold it.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -23,8 +24,11 @@ const UNFILLED_PAUSE: Duration = Duration::from_secs(1);
 /// `EIO`: what a disk says of a sector that it cannot read.
 const UNREADABLE: i32 = 5;
 
-/// Nothing is asked of it: it ends when the other end is dropped.
-pub(crate) enum Command {}
+/// It ends when the other end is dropped.
+pub(crate) enum Command {
+    /// Begin the next pass without waiting for its time.
+    Now,
+}
 
 pub(crate) struct Scrubber {
     pub(crate) table: Arc<Table>,
@@ -32,6 +36,8 @@ pub(crate) struct Scrubber {
     pub(crate) directory: Arc<Directory>,
     pub(crate) notify: Notify,
     pub(crate) scrub: Scrub,
+    /// What was asked for in the middle of a pass: it may have come too late for that one.
+    pub(crate) again: Cell<bool>,
 }
 
 /// Why it reads no further.
@@ -73,7 +79,9 @@ impl Scrubber {
                 },
             };
             (self.notify)(found);
-            if let Err(stop) = wait(commands, self.scrub.every) {
+            if !self.again.take()
+                && let Err(stop) = wait(commands, self.scrub.every)
+            {
                 return stop;
             }
         }
@@ -113,7 +121,9 @@ impl Scrubber {
     /// As long as a slice may take.
     fn pause(&self, commands: &Receiver<Command>) -> Result<(), Stop> {
         let nanos = SLICE_BYTES as u64 * 1_000_000_000 / self.scrub.bytes_per_second.max(1);
-        wait(commands, Duration::from_nanos(nanos))
+        let asked = wait(commands, Duration::from_nanos(nanos))?;
+        self.again.set(self.again.get() || asked);
+        Ok(())
     }
 }
 
@@ -135,10 +145,11 @@ fn rot(error: FatalError) -> Result<FatalError, FatalError> {
     }
 }
 
-fn wait(commands: &Receiver<Command>, time: Duration) -> Result<(), Stop> {
+/// Whether it was asked for the next pass before the time was over.
+fn wait(commands: &Receiver<Command>, time: Duration) -> Result<bool, Stop> {
     match commands.recv_timeout(time) {
-        Ok(command) => match command {},
-        Err(RecvTimeoutError::Timeout) => Ok(()),
+        Ok(Command::Now) => Ok(true),
+        Err(RecvTimeoutError::Timeout) => Ok(false),
         Err(RecvTimeoutError::Disconnected) => Err(Stop::Closed),
     }
 }

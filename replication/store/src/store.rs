@@ -1,6 +1,7 @@
 //! The store as the rest of the node has it: threads behind bounded queues, each of
 //! which answers in its own order, and one that looks for damage by itself.
 
+use std::cell::Cell;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -46,8 +47,7 @@ struct Queues {
     writer: SyncSender<writer::Command>,
     applier: SyncSender<applier::Command>,
     reader: SyncSender<ReadLog>,
-    /// Only dropped, to end the thread.
-    _scrubber: Option<SyncSender<scrub::Command>>,
+    scrubber: Option<SyncSender<scrub::Command>>,
 }
 
 /// What the threads know of each other.
@@ -195,12 +195,13 @@ impl Store {
             directory: Arc::clone(&self.directory),
             notify,
             scrub,
+            again: Cell::new(false),
         });
         self.queues = Some(Queues {
             writer: self.spawn("replicamq-log", |commands| writer.run(&commands))?,
             applier: self.spawn("replicamq-store", |commands| applier.run(&commands))?,
             reader: self.spawn("replicamq-read", |commands| reader.run(&commands))?,
-            _scrubber: scrubber
+            scrubber: scrubber
                 .map(|scrubber| self.spawn("replicamq-scrub", |commands| scrubber.run(&commands)))
                 .transpose()?,
         });
@@ -259,6 +260,14 @@ impl Store {
     /// Notes damage that was told by [`StoreEvent::Rotten`]: the next start finds the store unfilled.
     pub fn note_damage(&self) {
         self.directory.notes().record_damage();
+    }
+
+    /// Has everything read soon, if it is scrubbed at all: somebody saw signs of damage.
+    pub fn scrub_now(&self) {
+        if let Some(scrubber) = &self.queues().scrubber {
+            // A full queue is asked often enough.
+            drop(scrubber.try_send(scrub::Command::Now));
+        }
     }
 
     /// Appends entries to the log, which must follow its last one; answered by

@@ -117,16 +117,24 @@ impl Table {
 
     /// What the store in this directory holds, without changing it.
     pub(crate) fn inspect(path: &Path) -> Result<Floor, TableError> {
-        let mut settings = settings();
-        settings.set_info_logger(rocksdb::InfoLogger::new_callback_logger(
-            LogLevel::Fatal,
-            |_, _| {},
-        ));
-        let families = families(&Options::new(path, ""));
-        let db =
-            DB::open_cf_descriptors_read_only(&settings, path, families, false).map_err(sort)?;
+        let db = open_to_read(path)?;
         let meta = db.cf_handle(META).ok_or_else(no_meta)?;
         floor(&db, meta, &ReadOptions::default())
+    }
+
+    /// Reads all of the store in this directory, without changing it, and checks it.
+    pub(crate) fn verify(path: &Path) -> Result<(), TableError> {
+        let db = open_to_read(path)?;
+        for name in [rocksdb::DEFAULT_COLUMN_FAMILY_NAME, META] {
+            let family = db.cf_handle(name).ok_or_else(no_meta)?;
+            let mut cursor = db.raw_iterator_cf_opt(family, unkept());
+            cursor.seek_to_first();
+            while cursor.valid() {
+                cursor.next();
+            }
+            cursor.status().map_err(sort)?;
+        }
+        Ok(())
     }
 
     fn meta(&self) -> &ColumnFamily {
@@ -235,10 +243,7 @@ impl Table {
         from: &[u8],
         bytes_max: usize,
     ) -> Result<Option<Vec<u8>>, FatalError> {
-        let mut options = ReadOptions::default();
-        options.fill_cache(false);
-        options.set_verify_checksums(true);
-        options.set_readahead_size(READ_AHEAD_BYTES);
+        let mut options = unkept();
         options.set_iterate_lower_bound(from);
         let mut cursor = self.db.raw_iterator_opt(options);
         cursor.seek_to_first();
@@ -327,6 +332,25 @@ impl Changes<'_> {
         self.batch
             .put_cf(self.meta, HISTORY_KEY, encode_history(history));
     }
+}
+
+fn open_to_read(path: &Path) -> Result<DB, TableError> {
+    let mut settings = settings();
+    settings.set_info_logger(rocksdb::InfoLogger::new_callback_logger(
+        LogLevel::Fatal,
+        |_, _| {},
+    ));
+    let families = families(&Options::new(path, ""));
+    DB::open_cf_descriptors_read_only(&settings, path, families, false).map_err(sort)
+}
+
+/// For whoever reads everything once, and wants it checked.
+fn unkept() -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.fill_cache(false);
+    options.set_verify_checksums(true);
+    options.set_readahead_size(READ_AHEAD_BYTES);
+    options
 }
 
 fn settings() -> rocksdb::Options {

@@ -232,7 +232,7 @@ impl Engine {
             return Err(anyhow::Error::new(error).context("found while scrubbing"));
         }
         tracing::error!(
-            "found while scrubbing: {error}; this master goes on, since the others could not without it: bring them back, and make a backup meanwhile"
+            "found while scrubbing: {error}; this master goes on, since the others could not without it: bring them back, or hand over to one that is whole (replicamq cluster transfer), and make a backup meanwhile"
         );
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use futures::future::BoxFuture;
 use replicamq_cluster::{
     LinkEvent, LinkEvents, Links, MemberInfo, Membership, MembershipEvent, RefusedMembership,
@@ -10,7 +11,7 @@ use replicamq_cluster::{
 use replicamq_quorum::{
     Epoch, EpochRecord, Event as QuorumEvent, Hello, Keeper, Member, Message, NodeId, Position,
 };
-use replicamq_store::CheckpointInfo;
+use replicamq_store::{CheckpointInfo, verify};
 use tokio::sync::mpsc;
 
 /// What the network brings.
@@ -152,6 +153,10 @@ impl Network {
                     .map(|file| (file.name, file.bytes))
                     .collect(),
             };
+            let (staged, announced) = (staging.clone(), info.clone());
+            tokio::task::spawn_blocking(move || verify(&staged, &announced))
+                .await?
+                .with_context(|| format!("look through the checkpoint of {master}"))?;
             Ok((staging, info))
         }))
     }

@@ -1,10 +1,12 @@
 //! Building a node up, and taking it down again.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -425,10 +427,19 @@ fn checkpoints(lent: Lent, directory: PathBuf) -> io::Result<CheckpointSource> {
     }
     std::fs::create_dir(&directory)?;
     let number = AtomicU64::new(0);
-    Ok(Arc::new(move |replica, _epoch| {
+    let asked = Mutex::new(BTreeMap::new());
+    Ok(Arc::new(move |replica, epoch| {
         // On a thread that may block, for as long as the store is needed.
         let store = lent.blocking_read();
         let store = store.as_ref().ok_or("the node is stopping")?;
+        let before = asked
+            .lock()
+            .expect("nobody panics while holding it")
+            .insert(replica.clone(), epoch);
+        if before == Some(epoch) {
+            // It had no use for the last one. Perhaps that was rotten, as our store is then.
+            store.scrub_now();
+        }
         let number = number.fetch_add(1, Ordering::Relaxed);
         let directory = directory.join(number.to_string());
         let pin = (Outgoing(directory.clone()), store.hold_log(replica));

@@ -1,7 +1,7 @@
 //! Checkpoints, and putting one in place.
 
 use super::*;
-use crate::{CheckpointError, InstallError, install, staging_directory};
+use crate::{CheckpointError, InstallError, install, staging_directory, verify};
 
 /// A filled store, and a checkpoint of it in the staging directory of another.
 fn staged(target: &Path) -> CheckpointInfo {
@@ -275,4 +275,24 @@ fn a_checkpoint_that_is_not_what_was_announced_changes_nothing() {
         "{error}"
     );
     drop(rig);
+}
+
+/// The checksums of its files are right, for they are of what the master has.
+#[test]
+fn a_checkpoint_that_rotted_on_the_masters_disk_is_told_before_it_is_installed() {
+    let target = tempfile::tempdir().unwrap();
+    let info = staged(target.path());
+    let staging = staging_directory(target.path());
+    verify(&staging, &info).unwrap();
+    let tables = info.files.iter().filter(|(name, _)| name.contains(".sst"));
+    let (name, _) = tables.max_by_key(|(_, bytes)| *bytes).unwrap();
+    let path = staging.join(name);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    // It opens, and says that it holds what was announced.
+    let error = verify(&staging, &info).unwrap_err();
+    assert!(matches!(error, InstallError::Rotten { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(name) && text.contains("offset 0"), "{text}");
 }
