@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,8 +14,8 @@ use replicamq_proto::admin::v1 as wire;
 use replicamq_proto::admin::v1::admin_client::AdminClient;
 use replicamq_proto::admin::v1::admin_server::{Admin, AdminServer};
 use replicamq_quorum::{NodeId, Role};
-use replicamq_store::Sizes;
-use tokio::sync::{mpsc, oneshot};
+use replicamq_store::{Aside, Sizes};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
@@ -27,6 +29,9 @@ pub(crate) const ASKED_MAX: usize = 64;
 
 /// How long a replica waits for the master's answer.
 const MASTER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a disk has to tell what lies on it; less than a tool waits for an answer.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The largest answer: tens of thousands of destinations.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -254,6 +259,16 @@ fn fill_own(own: &mut wire::MemberStatus, node: &Node, sizes: Sizes) {
     own.store_bytes = sizes.store_bytes;
 }
 
+fn fill_aside(status: &mut wire::StatusResponse, aside: Aside) {
+    let node = &status.node;
+    if let Some(own) = status.members.iter_mut().find(|one| one.node == *node) {
+        own.damaged_bytes = aside.damaged_bytes;
+        own.staging_bytes = aside.staging_bytes;
+        own.outgoing_bytes = aside.outgoing_bytes;
+        own.spare_bytes = aside.spare_bytes;
+    }
+}
+
 pub(crate) fn role_name(node: &Node) -> &'static str {
     match node.quorum().role() {
         Role::Electing | Role::Replica { .. } if !node.quorum().is_filled() => "unfilled",
@@ -310,11 +325,42 @@ fn destinations(node: &Node) -> Vec<wire::DestinationStatus> {
 pub(crate) struct Service {
     asked: mpsc::Sender<Asked>,
     token: Option<Secret>,
+    directory: PathBuf,
+    /// Whoever holds it looks at the directory: a disk that hangs takes one thread, not all.
+    looking: Arc<Semaphore>,
 }
 
 impl Service {
-    pub(crate) fn new(asked: mpsc::Sender<Asked>, token: Option<Secret>) -> Self {
-        Self { asked, token }
+    pub(crate) fn new(
+        asked: mpsc::Sender<Asked>,
+        token: Option<Secret>,
+        directory: PathBuf,
+    ) -> Self {
+        Self {
+            asked,
+            token,
+            directory,
+            looking: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// What lies in the directory beside log and store.
+    async fn aside(&self) -> Result<Aside, String> {
+        let looked = async {
+            let looking = Arc::clone(&self.looking).acquire_owned().await;
+            let looking = looking.map_err(|closed| closed.to_string())?;
+            let directory = self.directory.clone();
+            let look = move || {
+                let aside = Aside::of(&directory);
+                drop(looking);
+                aside.map_err(|error| error.to_string())
+            };
+            let looked = tokio::task::spawn_blocking(look).await;
+            looked.map_err(|error| error.to_string())?
+        };
+        let looked = tokio::time::timeout(LOOK_TIMEOUT, looked).await;
+        let looked = looked.unwrap_or_else(|_| Err("the disk does not answer".to_owned()));
+        looked.map_err(|why| format!("cannot look at {}: {why}", self.directory.display()))
     }
 
     async fn ask_master(&self, address: &str) -> Result<wire::StatusResponse, String> {
@@ -363,6 +409,11 @@ impl Admin for Service {
         request: Request<wire::StatusRequest>,
     ) -> Result<Response<wire::StatusResponse>, Status> {
         let Answer { mut status, master } = self.ask(Asked::Status).await?;
+        match self.aside().await {
+            Ok(aside) => fill_aside(&mut status, aside),
+            Err(why) if status.incomplete.is_empty() => status.incomplete = why,
+            Err(_) => {}
+        }
         if let Some(master) = master.filter(|_| !request.get_ref().local) {
             match self.ask_master(&master).await {
                 Ok(told) => complete(&mut status, told),

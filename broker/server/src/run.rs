@@ -56,7 +56,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let (asking, asked) = mpsc::channel(ASKED_MAX);
     if let Some(listen) = &config.admin {
         let address = resolve(&listen.bind).await?;
-        let service = admin::Service::new(asking, config.security_token.clone());
+        let (token, directory) = (config.security_token.clone(), config.directory.clone());
+        let service = admin::Service::new(asking, token, directory);
         let token = config.security_token.as_ref().map(Secret::reveal);
         tasks.spawn(admin::listen(address, service, TokenCheck::admin(token)?)?);
         tracing::info!(%address, "answering operators: replicamq status --node {address}");

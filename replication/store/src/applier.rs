@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Apply(Vec<Entry>),
     Replay(Sequence),
     Load(Load),
+    /// The store counts again: nobody needs what was put aside any more.
+    RemoveAside,
 }
 
 pub(crate) struct Applier {
@@ -78,6 +80,8 @@ impl Applier {
                 Some(Command::Apply(entries)) => self.apply(&entries, commands, &mut waiting)?,
                 Some(Command::Replay(to)) => self.replay(to)?,
                 Some(Command::Load(load)) => self.load(&load)?,
+                // If it fails, the next start tries again, and tells.
+                Some(Command::RemoveAside) => drop(self.directory.remove_aside()),
                 None => {}
             }
             if pace.due() || self.flush.unchecked_bytes >= FLUSH_CHECK_BYTES {

@@ -11,6 +11,7 @@
 //! ([`Damage`]); it is never papered over.
 
 mod applier;
+mod aside;
 mod damage;
 mod directory;
 mod error;
@@ -28,6 +29,7 @@ mod store;
 mod table;
 mod writer;
 
+pub use aside::Aside;
 pub use damage::Damage;
 pub use directory::{outgoing_directory, staging_directory};
 pub use error::{CheckpointError, ClusterError, FatalError, InstallError, OpenError};

@@ -248,7 +248,9 @@ impl Store {
     /// Notes, durably, that the store may be built upon: a master filled it,
     /// or the cluster is as new as it is.
     pub fn mark_filled(&self) -> Result<(), DiskError> {
-        self.directory.notes().set_fill(Fill::Filled)
+        self.directory.notes().set_fill(Fill::Filled)?;
+        send(&self.queues().applier, applier::Command::RemoveAside);
+        Ok(())
     }
 
     /// Notes, durably, that the store may not be built upon before it was

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,7 +21,7 @@ use replicamq_quorum::{
 };
 use replicamq_store::{
     BATCH_BYTES_MAX, FatalError, LogError, Opened, Options, Scrub, Store, StoreEvent,
-    SyncMode as StoreSync, staging_directory,
+    SyncMode as StoreSync, outgoing_directory, staging_directory,
 };
 use tokio::sync::{RwLock, mpsc};
 use tokio::task::JoinSet;
@@ -258,7 +257,7 @@ impl Process {
             message_bytes_max: MESSAGE_BYTES_MAX,
             snapshot_rate: NonZeroU64::new(self.config.limits.snapshot_rate),
         };
-        let outgoing = self.config.directory.join("outgoing");
+        let outgoing = outgoing_directory(&self.config.directory);
         let checkpoints = checkpoints(Arc::clone(lent), outgoing.clone())
             .with_context(|| format!("prepare {}", outgoing.display()))?;
         let (links, link_events) = Links::start(config, checkpoints, Routes::default())?;

@@ -49,6 +49,14 @@ pub(crate) struct Member {
     pub(crate) lag_ms: u64,
     pub(crate) log_bytes: u64,
     pub(crate) store_bytes: u64,
+    /// Damaged files that are kept for a human.
+    pub(crate) damaged_bytes: u64,
+    /// A checkpoint on its way in.
+    pub(crate) staging_bytes: u64,
+    /// Checkpoints for others, without what the store itself still has.
+    pub(crate) outgoing_bytes: u64,
+    /// Files that wait to become part of the log.
+    pub(crate) spare_bytes: u64,
 }
 
 /// A queue or a topic.
@@ -109,6 +117,10 @@ impl From<MemberStatus> for Member {
             lag_ms: member.lag_ms,
             log_bytes: member.log_bytes,
             store_bytes: member.store_bytes,
+            damaged_bytes: member.damaged_bytes,
+            staging_bytes: member.staging_bytes,
+            outgoing_bytes: member.outgoing_bytes,
+            spare_bytes: member.spare_bytes,
         }
     }
 }
@@ -183,6 +195,7 @@ impl Report {
         lines.push(String::new());
         let members: Vec<Vec<String>> = self.members.iter().map(Member::cells).collect();
         lines.extend(table(&Member::HEADINGS, &members));
+        lines.extend(self.members.iter().filter_map(Member::aside_line));
         lines.push(String::new());
         if self.destinations.is_empty() {
             lines.push("no destinations".to_owned());
@@ -210,6 +223,34 @@ impl Member {
         "CLIENTS",
     ];
 
+    /// What its directory holds beside log and store.
+    fn aside(&self) -> [(&'static str, u64); 4] {
+        [
+            ("damaged", self.damaged_bytes),
+            ("staging", self.staging_bytes),
+            ("outgoing", self.outgoing_bytes),
+            ("spare", self.spare_bytes),
+        ]
+    }
+
+    /// What of its disk is neither log nor store, if there is any but the spare file that is
+    /// always there.
+    fn aside_line(&self) -> Option<String> {
+        let aside = self.aside();
+        if aside[..3].iter().all(|(_, bytes)| *bytes == 0) {
+            return None;
+        }
+        let held = aside.iter().filter(|(_, held)| *held > 0);
+        let held: Vec<_> = held
+            .map(|(what, held)| format!("{what} {}", bytes(*held)))
+            .collect();
+        Some(format!(
+            "beside log and store {} holds: {}",
+            self.node,
+            held.join(", ")
+        ))
+    }
+
     fn cells(&self) -> Vec<String> {
         let told = self.connected || self.role == "master";
         let number = |number: u64| {
@@ -219,7 +260,8 @@ impl Member {
                 "-".to_owned()
             }
         };
-        let disk = match self.log_bytes + self.store_bytes {
+        let aside: u64 = self.aside().iter().map(|(_, bytes)| bytes).sum();
+        let disk = match self.log_bytes + self.store_bytes + aside {
             0 => "-".to_owned(),
             sum => bytes(sum),
         };
@@ -316,6 +358,30 @@ mod tests {
         let mut electing = all();
         electing[0] = member("b-2", "electing", 0);
         assert!(!report(electing).is_caught_up());
+    }
+
+    #[test]
+    fn all_that_a_disk_holds_is_shown() {
+        let mut hurt = member("b-1", "unfilled", 0);
+        hurt.log_bytes = 1 << 20;
+        hurt.store_bytes = 1 << 20;
+        hurt.damaged_bytes = 3 << 20;
+        hurt.staging_bytes = 2 << 20;
+        hurt.spare_bytes = 1 << 20;
+        let mut whole = member("b-2", "master", 0);
+        whole.log_bytes = 2 << 20;
+        whole.spare_bytes = 1 << 20;
+        let report = report(vec![hurt, whole]);
+        let lines = report.lines();
+        assert!(lines[3].contains("8.0 MiB"), "{lines:?}");
+        assert!(lines[4].contains("3.0 MiB"), "{lines:?}");
+        assert_eq!(
+            lines[5],
+            "beside log and store b-1 holds: damaged 3.0 MiB, staging 2.0 MiB, spare 1.0 MiB"
+        );
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["members"][0]["damaged_bytes"], 3 << 20);
+        assert_eq!(json["members"][0]["outgoing_bytes"], 0);
     }
 
     #[test]

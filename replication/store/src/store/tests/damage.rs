@@ -88,6 +88,10 @@ fn a_damaged_store_is_put_aside_and_begun_anew() {
     assert_eq!(rig.damage, None);
     assert!(rig.recovered.unfilled);
     assert_eq!(rig.keys().len(), 3);
+    assert!(directory.path().join("damaged").exists());
+    rig.store.mark_filled().unwrap();
+    assert_eq!(rig.keys().len(), 3);
+    assert!(!directory.path().join("damaged").exists());
 }
 
 /// What a later build wrote is neither read nor taken for damage and put aside.
