@@ -1,6 +1,7 @@
 //! What a disk may do to the files of a node that does not run.
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -45,74 +46,117 @@ pub fn rot(path: &Path, offset: u64) {
         .expect("the directory is ours to hurt");
 }
 
-fn halve(path: &Path) {
-    let file = fs::File::options()
-        .write(true)
-        .open(path)
-        .expect("the directory is ours to hurt");
-    file.set_len(
-        file.metadata()
-            .expect("the directory is ours to hurt")
-            .len()
-            / 2,
-    )
-    .expect("the directory is ours to hurt");
+/// Half of it is gone; how much is left.
+fn halve(path: &Path) -> u64 {
+    let file = fs::File::options().write(true).open(path);
+    let file = file.expect("the directory is ours to hurt");
+    let size = file.metadata().expect("the directory is ours to hurt");
+    let left = size.len() / 2;
+    file.set_len(left).expect("the directory is ours to hurt");
+    left
 }
 
-/// Hurts a directory, and tells what its node must name.
-pub type Hurt = fn(&Path) -> PathBuf;
+fn remove(path: PathBuf) -> Hurt {
+    fs::remove_file(&path).expect("the directory is ours to hurt");
+    Hurt { path, within: None }
+}
+
+/// What was hurt.
+#[derive(Debug)]
+pub struct Hurt {
+    /// The file.
+    pub path: PathBuf,
+    /// Where the record or block begins of which a byte was hurt, if it is still there.
+    pub within: Option<RangeInclusive<u64>>,
+}
+
+impl Hurt {
+    /// Whether a line tells the file, and the place in it.
+    pub fn is_told_by(&self, line: &str) -> bool {
+        let path = self.path.to_str().expect("our paths are text");
+        let Some((before, after)) = line.split_once(path) else {
+            return false;
+        };
+        let Some(within) = &self.within else {
+            return (before.contains("damaged") || after.contains("damaged"))
+                && !line.contains("at byte");
+        };
+        let number = ["at byte ", "offset "].iter().find_map(|words| {
+            let number = after.strip_prefix(' ')?.strip_prefix(words)?;
+            number.split(|letter: char| !letter.is_ascii_digit()).next()
+        });
+        let number = number.and_then(|number| number.parse().ok());
+        number.is_some_and(|number| within.contains(&number))
+    }
+}
+
+/// Where the first record of a segment is: behind the header's page.
+const FIRST_RECORD: u64 = 4096;
+
+fn rot_first_record(path: PathBuf) -> Hurt {
+    rot(&path, FIRST_RECORD + 20);
+    let within = Some(FIRST_RECORD..=FIRST_RECORD);
+    Hurt { path, within }
+}
+
+/// Changes a bit of a record in the middle of what the newest segment holds.
+pub fn rot_middle(directory: &Path, part: u64, parts: u64) -> Hurt {
+    let path = segments(directory).pop();
+    let path = path.expect("the directory is ours to hurt");
+    let bytes = fs::read(&path).expect("the directory is ours to hurt");
+    let end = bytes.iter().rposition(|byte| *byte != 0);
+    let end = end.expect("the directory is ours to hurt") as u64;
+    let offset = FIRST_RECORD + (end - FIRST_RECORD) * part / parts;
+    rot(&path, offset);
+    let within = Some(FIRST_RECORD..=offset);
+    Hurt { path, within }
+}
+
+fn segments(directory: &Path) -> Vec<PathBuf> {
+    files(directory, ".segment")
+}
 
 /// All that may happen to the files of a node that does not run.
-pub const HURTS: [(&str, Hurt); 8] = [
+pub const HURTS: [(&str, fn(&Path) -> Hurt); 10] = [
     ("a flipped bit in the newest log segment", |directory| {
-        // Where the first record is: behind the header's page.
-        let path = files(directory, ".segment")
-            .pop()
-            .expect("the directory is ours to hurt");
-        rot(&path, 4096 + 20);
-        path
+        rot_first_record(
+            segments(directory)
+                .pop()
+                .expect("the directory is ours to hurt"),
+        )
     }),
     ("a flipped bit in an old log segment", |directory| {
-        let path = files(directory, ".segment").remove(0);
-        rot(&path, 4096 + 20);
-        path
+        rot_first_record(segments(directory).remove(0))
     }),
     ("a missing log segment", |directory| {
-        let path = files(directory, ".segment").remove(1);
-        fs::remove_file(&path).expect("the directory is ours to hurt");
-        path
+        remove(segments(directory).remove(1))
     }),
     ("half of a log segment", |directory| {
         let path = largest(directory, ".segment");
-        halve(&path);
-        path
+        let within = Some(FIRST_RECORD..=halve(&path));
+        Hurt { path, within }
     }),
     ("a flipped bit in a table", |directory| {
         let path = largest(directory, ".sst");
         rot(&path, 1000);
-        path
+        let within = Some(0..=1000);
+        Hurt { path, within }
     }),
     ("half of a table", |directory| {
         let path = largest(directory, ".sst");
         halve(&path);
-        path
+        Hurt { path, within: None }
     }),
     ("a missing table", |directory| {
-        let path = largest(directory, ".sst");
-        fs::remove_file(&path).expect("the directory is ours to hurt");
-        path
+        remove(largest(directory, ".sst"))
     }),
     ("a lost epoch", |directory| {
-        for path in files(directory, "") {
-            let name = path
-                .file_name()
-                .expect("the directory is ours to hurt")
-                .to_str()
-                .expect("the directory is ours to hurt");
-            if name.starts_with("PROMISE") {
-                fs::remove_file(&path).expect("the directory is ours to hurt");
-            }
-        }
-        directory.join("PROMISE")
+        remove(directory.join("PROMISE"))
+    }),
+    ("a lost note of what counts", |directory| {
+        remove(directory.join("CURRENT"))
+    }),
+    ("a lost identity", |directory| {
+        remove(directory.join("IDENTITY"))
     }),
 ];

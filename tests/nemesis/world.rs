@@ -1,11 +1,11 @@
 //! A cluster on hosts of its own under load, and what is done to it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use replicamq_harness::cluster::{Cluster, not_tested, say};
-use replicamq_harness::damage::HURTS;
+use replicamq_harness::damage::{HURTS, Hurt};
 use replicamq_harness::failing_disk::{FailingDisk, platter};
 use replicamq_harness::load::{connect, take_all};
 use replicamq_harness::network::{HOSTS, Host, Network, lose_from, reset_from};
@@ -74,7 +74,7 @@ pub(crate) struct World {
     pub(crate) cluster: Cluster,
     pub(crate) network: Network,
     /// What a file must be called to hurt it, while a damaged node is away.
-    damaged: Option<PathBuf>,
+    damaged: Option<Hurt>,
     ballast: u64,
     /// The last fault was healed, and nobody waited for what comes after that.
     pub(crate) in_haste: bool,
@@ -341,13 +341,11 @@ impl World {
 
     /// It has to find its damage, and to say where.
     fn repair(&mut self, index: usize) {
-        let path = self.damaged.take().expect("it was damaged before");
-        let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.expect("the nodes' files have names");
+        let hurt = self.damaged.take().expect("it was damaged before");
         let node = &mut self.cluster.nodes[index];
         node.start(&FAST_SCRUB);
-        let line = node.says(name);
-        assert!(line.contains("damaged"), "{line}");
+        let line = node.says(hurt.path.to_str().expect("our paths are text"));
+        assert!(hurt.is_told_by(&line), "{hurt:?}: {line}");
         node.says("a checkpoint replaced the store");
     }
 
