@@ -226,7 +226,8 @@ impl Drop for Cluster {
             }
         }
         if failed && let Some(directory) = self.directory.take() {
-            say(&format!("kept: {}", directory.keep().display()));
+            let kept = directory.keep();
+            say(&format!("kept, with the nodes' logs: {}", kept.display()));
         }
     }
 }

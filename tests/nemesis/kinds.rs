@@ -174,6 +174,11 @@ impl Kind {
         found.expect("every kind is in the table")
     }
 
+    /// As an operator would type it.
+    pub(crate) fn name(self) -> &'static str {
+        self.facts().name
+    }
+
     /// Whether it may follow before the cluster is level again, and another one may follow it:
     /// a second disk that is lost before the first one was filled loses messages by right.
     pub(crate) fn spares_disks(self) -> bool {

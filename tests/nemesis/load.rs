@@ -254,6 +254,11 @@ impl Load {
         self.shared.ledger().acknowledged()
     }
 
+    /// All sums as they are now.
+    pub(crate) fn counts(&self) -> Counts {
+        self.shared.ledger().counts()
+    }
+
     /// Whether so many more sends are safe within a time: somebody is being served.
     pub(crate) fn goes_on(&self, more: u64, time: Duration) -> bool {
         let wanted = self.acknowledged() + more;

@@ -12,17 +12,12 @@ mod named;
 mod producer;
 mod report;
 mod rounds;
+mod run;
 mod world;
 
-use std::fs;
-use std::time::Duration;
-
-use replicamq_harness::cluster::say;
-use replicamq_harness::wait::Since;
-
 use crate::kinds::Kind;
-use crate::report::Report;
-use crate::rounds::{Round, Rounds, possible};
+use crate::rounds::{Rounds, possible};
+use crate::run::{Run, Wish};
 use crate::world::World;
 
 /// The value of a variable that an operator may set.
@@ -38,58 +33,36 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn every_fault_in_an_order_of_chance_costs_nothing_that_was_acknowledged() {
-    let seed = number("SEED").unwrap_or_else(rand::random);
-    let fault = given("FAULT");
-    let wanted = fault.map(|name| {
+    let named = |name: String| {
         Kind::named(&name).unwrap_or_else(|| panic!("FAULT={name} is no kind of fault"))
-    });
-    let time = number("MINUTES").map(|minutes| Duration::from_secs(minutes * 60));
+    };
+    let wish = Wish {
+        seed: number("SEED").unwrap_or_else(rand::random),
+        fault: given("FAULT").map(named),
+        minutes: number("MINUTES"),
+    };
     let Some(mut world) = World::start() else {
-        assert!(time.is_none(), "what was asked for cannot be had here");
+        let lasting = wish.minutes.is_some();
+        assert!(!lasting, "what was asked for cannot be had here");
         return;
     };
-    let kinds = possible(&world, wanted);
+    let kinds = possible(&world, wish.fault);
     assert!(!kinds.is_empty(), "what was asked for cannot be had here");
-    say(&format!(
-        "seed {seed}: SEED={seed} plays the same rounds again"
-    ));
-    let rounds = match time {
-        Some(_) => Rounds::endless(seed, &kinds),
-        None => Rounds::each_once(seed, &kinds),
+    let rounds = match wish.minutes {
+        Some(_) => Rounds::endless(wish.seed, &kinds),
+        None => Rounds::each_once(wish.seed, &kinds),
     };
-    let since = Since::now();
-    let mut report = Report::default();
+    let mut run = Run::begin(wish, world.cluster.directory().to_owned());
     for (index, round) in rounds.enumerate() {
-        if time.is_some_and(|time| since.elapsed() >= time) {
+        if run.is_over() {
             break;
         }
-        let Round { kind, hold, .. } = round;
-        let name = kind.facts().name;
-        say(&format!(
-            "{:>5} s  round {index}: {name} for {hold:?}, {}{}{:?}",
-            since.elapsed().as_secs(),
-            if round.waits { "waits, " } else { "" },
-            if round.hasty { "hasty, " } else { "" },
-            round.choice,
-        ));
+        run.begin_round(index, round);
         match world.play(round) {
-            Ok(outcome) => {
-                say(&format!("         {outcome}"));
-                report.add(outcome);
-            }
-            Err(why) => {
-                let broken = world.load.broken();
-                panic!("SEED={seed}, round {index}, {name}: {why}\n{broken}")
-            }
+            Ok(outcome) => run.end_round(outcome, world.load.counts()),
+            Err(why) => panic!("{why}\n{}", world.load.broken()),
         }
     }
-    let counts = world
-        .level()
-        .and_then(|()| world.finish())
-        .unwrap_or_else(|why| panic!("SEED={seed}: {why}"));
-    let text = report.text(counts);
-    say(&text);
-    if let Some(path) = given("REPORT") {
-        fs::write(&path, text).unwrap_or_else(|error| panic!("REPORT={path}: {error}"));
-    }
+    let settled = world.level().and_then(|()| world.finish());
+    run.end(settled.unwrap_or_else(|why| panic!("{why}")));
 }

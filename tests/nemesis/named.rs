@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_secs(8);
 const LONGEST: Duration = Duration::from_secs(20);
 
 fn play(world: &mut World, round: Round) -> Outcome {
-    let name = round.kind.facts().name;
+    let name = round.kind.name();
     world
         .play(round)
         .unwrap_or_else(|why| panic!("{name}: {why}"))

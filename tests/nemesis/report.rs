@@ -8,6 +8,14 @@ use crate::kinds::{ALL, Kind, Served};
 use crate::ledger::Counts;
 use crate::rounds::Outcome;
 
+/// What is known of the messages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Account {
+    /// Some may be on their way, so that nobody knows yet what is lost.
+    Open(Counts),
+    Settled(Counts),
+}
+
 /// What came of each kind of fault.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -19,8 +27,12 @@ impl Report {
         self.rounds.entry(outcome.kind).or_default().push(outcome);
     }
 
-    /// Markdown; `counts` as they are at the end.
-    pub(crate) fn text(&self, counts: Counts) -> String {
+    /// Markdown.
+    pub(crate) fn text(&self, account: Account) -> String {
+        let (counts, lost) = match account {
+            Account::Open(counts) => (counts, String::new()),
+            Account::Settled(counts) => (counts, format!("{} lost, ", counts.missing)),
+        };
         let mut text = String::from(
             "| Fault | Rounds | Clients wait, from | p50 ms | p99 ms | max ms | Level again, p50 ms | max ms | Elections |\n\
              |---|---|---|---|---|---|---|---|---|\n",
@@ -56,11 +68,10 @@ impl Report {
         writeln!(
             text,
             "\n{rounds} faults, {hasty} of them before the cluster was level again (their times do not count), \
-             {elections} elections. Messages: {} acknowledged, {} consumed, {} lost, {} duplicated, \
+             {elections} elections. Messages: {} acknowledged, {} consumed, {lost}{} duplicated, \
              {} wrongly redelivered, {} out of order, {} redelivered with the mark.",
             counts.acknowledged,
             counts.consumed,
-            counts.missing,
             counts.duplicated,
             counts.returned,
             counts.reordered,
@@ -117,12 +128,21 @@ mod tests {
             acknowledged: 12,
             ..Counts::default()
         };
-        let text = report.text(counts);
+        let text = report.text(Account::Settled(counts));
         assert!(
             text.contains("| `kill-master` | 2 | the fault | 80 | 120 | 120 | 560 | 840 | 3 |"),
             "{text}"
         );
         assert!(text.contains("2 faults, 0 of them before the cluster was level again (their times do not count), 3 elections. Messages: 12 acknowledged"));
+        assert!(
+            text.contains("12 acknowledged, 0 consumed, 0 lost,"),
+            "{text}"
+        );
         assert_eq!(text.lines().count(), 5, "{text}");
+        let text = report.text(Account::Open(counts));
+        assert!(
+            text.contains("12 acknowledged, 0 consumed, 0 duplicated"),
+            "{text}"
+        );
     }
 }

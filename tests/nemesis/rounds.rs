@@ -148,7 +148,7 @@ pub(crate) fn possible(world: &World, wanted: Option<Kind>) -> Vec<Kind> {
     let kinds = kinds.filter(|kind| wanted.is_none_or(|wanted| wanted == *kind));
     let possible = kinds.filter(|kind| match world.lacks(*kind) {
         Some(why) => {
-            say(&format!("left out: {}: {why}", kind.facts().name));
+            say(&format!("left out: {}: {why}", kind.name()));
             false
         }
         None => true,
