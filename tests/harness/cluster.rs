@@ -198,7 +198,24 @@ impl Cluster {
         })
     }
 
-    /// Waits until all three follow one master and miss nothing.
+    /// The master is one because its predecessor asked it to be: nobody waited for a silence or
+    /// a broken stream, and no election failed in between.
+    #[track_caller]
+    pub fn was_handed_over_by(&self, old: usize) {
+        let name = &self.nodes[old].name;
+        let new = &self.nodes[self.master_but(Some(old))];
+        let status = wait::until("the new master tells why it is one", || {
+            local_status(new.admin)
+        });
+        let why = status["last_election_reason"].as_str();
+        assert_eq!(
+            why,
+            Some(format!("{name} hands the mastership over").as_str()),
+            "{status}"
+        );
+    }
+
+    /// Waits until all nodes follow one master and miss nothing.
     pub fn complete(&self) {
         wait::until("every node follows the master and misses nothing", || {
             self.is_complete()

@@ -6,6 +6,7 @@ pub(crate) enum Kind {
     KillMaster,
     KillReplica,
     KillAll,
+    TerminateMaster,
     PauseMaster,
     PauseReplica,
     CutMasterFromReplicas,
@@ -73,10 +74,11 @@ const fn facts(kind: Kind, name: &'static str, served: Served, elections_max: u6
 }
 
 /// Every kind once.
-pub(crate) const ALL: [Facts; 36] = [
+pub(crate) const ALL: [Facts; 37] = [
     facts(Kind::KillMaster, "kill-master", Served::During, 2),
     facts(Kind::KillReplica, "kill-replica", Served::During, 0),
     facts(Kind::KillAll, "kill-all", Served::After, 3),
+    facts(Kind::TerminateMaster, "terminate-master", Served::During, 1),
     facts(Kind::PauseMaster, "pause-master", Served::During, 2),
     facts(Kind::PauseReplica, "pause-replica", Served::During, 0),
     facts(
@@ -184,7 +186,8 @@ impl Kind {
     pub(crate) fn spares_disks(self) -> bool {
         !matches!(
             self,
-            Self::RollingRestart
+            Self::TerminateMaster
+                | Self::RollingRestart
                 | Self::FillMaster
                 | Self::FillReplica
                 | Self::DamageMaster

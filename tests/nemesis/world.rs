@@ -165,6 +165,7 @@ impl World {
             Kind::KillMaster => self.cluster.nodes[master].kill(),
             Kind::KillReplica => self.cluster.nodes[victim].kill(),
             Kind::KillAll => self.cluster.nodes.iter_mut().for_each(Node::kill),
+            Kind::TerminateMaster => self.stop(master),
             Kind::PauseMaster => self.cluster.nodes[master].signal("STOP"),
             Kind::PauseReplica => self.cluster.nodes[victim].signal("STOP"),
             Kind::KillZooKeeper => self.cluster.keeper().stop(),
@@ -187,6 +188,7 @@ impl World {
             Kind::Transfer => {
                 let (done, said) = self.cluster.nodes[master].operate(&["transfer"]);
                 assert!(done, "{said}");
+                self.cluster.was_handed_over_by(master);
             }
             Kind::FailSyncsOfMaster => self.fail_syncs(master),
             Kind::FailSyncsOfReplica => self.fail_syncs(victim),
@@ -304,9 +306,14 @@ impl World {
         }
     }
 
+    /// As an operator stops it: a master hands over first.
     fn stop(&mut self, index: usize) {
+        let leads = self.cluster.master() == index;
         let ended = self.cluster.nodes[index].terminate();
         assert!(ended.success(), "broker-{}: {ended}", index + 1);
+        if leads {
+            self.cluster.was_handed_over_by(index);
+        }
     }
 
     fn fill(&mut self, index: usize) {
