@@ -165,6 +165,42 @@ fn a_master_that_is_asked_to_leave_hands_over() {
     load.nothing_is_lost();
 }
 
+/// A quorum of five is three.
+#[test]
+fn any_two_of_five_nodes_may_die_at_once_and_no_third() {
+    let mut cluster = Cluster::start_of(5);
+    let load = Load::start(&cluster.addresses(), "/queue/five");
+    for leads in [true, false, true] {
+        load.goes_on(200);
+        let [one, other] = cluster.replicas();
+        let other = if leads { cluster.master() } else { other };
+        for node in [one, other] {
+            cluster.nodes[node].kill();
+        }
+        load.goes_on(200);
+        cluster.start_all();
+    }
+    let master = cluster.master();
+    let alone = "no quorum hears this node as master";
+    let told = |cluster: &Cluster| cluster.nodes[master].log().matches(alone).count();
+    let before = told(&cluster);
+    let replicas = (0..5).filter(|node| *node != master);
+    for node in replicas.take(3) {
+        cluster.nodes[node].kill();
+    }
+    wait::until("the master says that two are no quorum", || {
+        (told(&cluster) > before).then_some(())
+    });
+    let before = load.acknowledged();
+    let more = wait::within(Duration::from_secs(3), || {
+        (load.acknowledged() > before).then_some(())
+    });
+    assert_eq!(more, None, "acknowledged by two of five");
+    cluster.start_all();
+    load.goes_on(100);
+    load.nothing_is_lost();
+}
+
 #[test]
 fn a_master_that_is_asked_to_leave_keeps_what_nobody_waited_for() {
     const COUNT: usize = 20;

@@ -1,4 +1,4 @@
-//! Three brokers and a real ZooKeeper, as processes on free ports of this machine.
+//! Some brokers and a real ZooKeeper, as processes on free ports of this machine.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -37,6 +37,8 @@ pub struct Cluster {
     pub zookeeper: Arc<Mutex<ZooKeeper>>,
     /// Its place in ZooKeeper.
     pub zk_path: String,
+    /// How many nodes make it up.
+    size: usize,
     zk_address: String,
     directory: Option<TempDir>,
 }
@@ -54,6 +56,13 @@ impl Cluster {
         cluster
     }
 
+    /// So many nodes that follow one master.
+    pub fn start_of(size: usize) -> Self {
+        let mut cluster = Self::prepare_of(size, &shared_zookeeper(), "");
+        cluster.start_all();
+        cluster
+    }
+
     /// Three nodes that follow one master, with a ZooKeeper of their own.
     pub fn start_alone() -> Self {
         let zookeeper = ZooKeeper::start().expect("ZooKeeper starts");
@@ -65,8 +74,8 @@ impl Cluster {
     /// Three nodes and their ZooKeeper, each on a host of its own. Only ZooKeeper runs yet.
     pub fn prepare_in(network: &Network, lines: &str) -> Self {
         let zookeeper = ZooKeeper::start_in(network).expect("ZooKeeper starts");
-        let mut cluster = Self::without_nodes(&Arc::new(Mutex::new(zookeeper)));
-        for index in 0..3 {
+        let mut cluster = Self::without_nodes(3, &Arc::new(Mutex::new(zookeeper)));
+        for index in 0..cluster.size {
             let host = Host::Broker(index);
             let at = |port| SocketAddr::from((host.address(), port));
             let addresses = HOST_PORTS.map(at);
@@ -80,15 +89,19 @@ impl Cluster {
 
     /// Configured, and nothing runs yet but ZooKeeper.
     pub fn prepare(zookeeper: &Arc<Mutex<ZooKeeper>>, lines: &str) -> Self {
-        let mut cluster = Self::without_nodes(zookeeper);
-        for number in 1..=3 {
+        Self::prepare_of(3, zookeeper, lines)
+    }
+
+    fn prepare_of(size: usize, zookeeper: &Arc<Mutex<ZooKeeper>>, lines: &str) -> Self {
+        let mut cluster = Self::without_nodes(size, zookeeper);
+        for number in 1..=size {
             let node = cluster.node(&format!("broker-{number}"), lines);
             cluster.nodes.push(node);
         }
         cluster
     }
 
-    fn without_nodes(zookeeper: &Arc<Mutex<ZooKeeper>>) -> Self {
+    fn without_nodes(size: usize, zookeeper: &Arc<Mutex<ZooKeeper>>) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = tempfile::Builder::new()
@@ -100,6 +113,7 @@ impl Cluster {
             nodes: Vec::new(),
             zookeeper: Arc::clone(zookeeper),
             zk_path: format!("/tests/{}-{number}", std::process::id()),
+            size,
             zk_address,
             directory: Some(directory),
         }
@@ -126,12 +140,12 @@ impl Cluster {
         let [stomp, admin, replication] = addresses;
         let hostname = stomp.ip();
         let directory = root.join(format!("data-{name}"));
-        let (zk_address, zk_path) = (&self.zk_address, &self.zk_path);
+        let (zk_address, zk_path, replicas) = (&self.zk_address, &self.zk_path, self.size);
         let text = format!(
             "node = \"{name}\"\nhostname = \"{hostname}\"\ndirectory = \"{}\"\n\
              stomp = \"tcp://{stomp}\"\nadmin = \"tcp://{admin}\"\nbind = \"tcp://{replication}\"\n\
              zk_address = \"{zk_address}\"\nzk_path = \"{zk_path}\"\nzk_session_timeout = \"2s\"\n\
-             security_token = \"{TOKEN}\"\nreplicas = 3\n{lines}\n",
+             security_token = \"{TOKEN}\"\nreplicas = {replicas}\n{lines}\n",
             directory.display()
         );
         let configuration = root.join(format!("{name}.toml"));
@@ -185,8 +199,8 @@ impl Cluster {
     /// Two nodes that are not the master, the first ones.
     pub fn replicas(&self) -> [usize; 2] {
         let master = self.master();
-        let mut others = (0..3).filter(|index| *index != master);
-        let mut next = || others.next().expect("there are three nodes");
+        let mut others = (0..self.size).filter(|index| *index != master);
+        let mut next = || others.next().expect("there are three nodes or more");
         [next(), next()]
     }
 
@@ -222,14 +236,16 @@ impl Cluster {
         });
     }
 
-    /// Whether all three follow one master and miss nothing.
+    /// Whether all nodes follow one master and miss nothing.
     pub fn is_complete(&self) -> Option<()> {
         let master = self.nodes.iter().find(|node| accepts(node.stomp))?;
         let status = status(master.admin)?;
         let members = status["members"].as_array()?;
         let role = |name: &str| members.iter().filter(|one| one["role"] == name).count();
         let level = |one: &Value| one["connected"] == true && one["lag_entries"] == 0;
-        (role("master") == 1 && role("replica") == 2 && members.iter().all(level)).then_some(())
+        let replicas = self.size - 1;
+        (role("master") == 1 && role("replica") == replicas && members.iter().all(level))
+            .then_some(())
     }
 }
 
