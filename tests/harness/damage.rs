@@ -116,8 +116,11 @@ fn segments(directory: &Path) -> Vec<PathBuf> {
     files(directory, ".segment")
 }
 
+/// Damages something in the directory of a node that does not run.
+pub type Harm = fn(&Path) -> Hurt;
+
 /// All that may happen to the files of a node that does not run.
-pub const HURTS: [(&str, fn(&Path) -> Hurt); 10] = [
+pub const HURTS: [(&str, Harm); 10] = [
     ("a flipped bit in the newest log segment", |directory| {
         rot_first_record(
             segments(directory)

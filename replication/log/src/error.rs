@@ -94,7 +94,7 @@ pub enum LogError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// A record that was whole when it was written no longer is.
-    #[error("log entry {sequence} in {} at byte {offset} is damaged; start the node again: it will be refilled by the master", .path.display())]
+    #[error("log entry {sequence} in {} at byte {offset} is damaged", .path.display())]
     Damaged {
         /// The segment.
         path: PathBuf,

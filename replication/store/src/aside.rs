@@ -38,10 +38,10 @@ impl Aside {
                 continue;
             }
             for (file, metadata) in list(&directory.join(name).join(LOG))? {
-                if file.ends_with(".damaged") {
-                    aside.damaged_bytes += metadata.len();
-                } else if file.ends_with(".spare") {
-                    aside.spare_bytes += metadata.len();
+                match file.rsplit_once('.') {
+                    Some((_, "damaged")) => aside.damaged_bytes += metadata.len(),
+                    Some((_, "spare")) => aside.spare_bytes += metadata.len(),
+                    _ => {}
                 }
             }
         }

@@ -47,7 +47,7 @@ pub enum FatalError {
         reason: String,
     },
     /// RocksDB found a bad checksum.
-    #[error("the store in {} is damaged: {reason}; start the node again: it will be refilled by the master", .path.display())]
+    #[error("the store in {} is damaged: {reason}", .path.display())]
     StoreDamaged {
         /// Its directory.
         path: PathBuf,

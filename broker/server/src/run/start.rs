@@ -125,7 +125,7 @@ impl Process {
         let ended = match ended {
             // Once: what is damaged again before it was filled is not for a master to repair.
             Err(error) if repairable && is_damage(&error) => {
-                tracing::error!("{error:#}");
+                tracing::error!("{error:#}; the store is closed, and a master fills it again");
                 Ended::Damaged
             }
             ended => ended?,

@@ -84,7 +84,11 @@ fn a_file_that_is_too_old_is_filled_no_further() {
     log.options.retention.age = Duration::from_hours(1);
     fill(&mut log, 1, 5, 6);
     assert_eq!(sequences(&log), [4, 5, 6]);
+    let floor = Floor {
+        applied: Position::new(1, 4),
+        history: log.history().clone(),
+    };
     drop(log);
-    let (log, damage) = reopen(directory.path());
+    let (log, damage) = reopen_above(directory.path(), floor);
     assert_eq!((sequences(&log), damage), (vec![4, 5, 6], None));
 }
