@@ -70,6 +70,11 @@ impl Node {
         assert!(next.is_err(), "{next:?}");
     }
 
+    /// Waits until something has come that it was not told yet.
+    async fn is_to_be_told(&self) {
+        until("something came", || !self.events.items.is_empty()).await;
+    }
+
     async fn message(&mut self, from: &str) -> Message {
         match self.next().await {
             LinkEvent::Received {
@@ -84,6 +89,16 @@ impl Node {
         let node = NodeId::new(from);
         assert_eq!(self.next().await, LinkEvent::Unlinked { node });
     }
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let waited = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, waited).await;
+    assert!(waited.is_ok(), "never: {what}");
 }
 
 /// `a` and `b`, which know each other.
@@ -367,14 +382,14 @@ async fn a_new_stream_takes_the_place_of_the_old_one() {
 async fn who_closes_a_stream_hears_no_more_of_it() {
     let (mut a, mut b) = linked().await;
     b.links.send(&a.id, appended(12));
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    a.is_to_be_told().await;
     a.links.unlink(&b.id);
     a.silent().await;
     b.unlinked("a").await;
 
     let (mut a, mut b) = linked().await;
     a.links.send(&b.id, entries(13, 10));
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    b.is_to_be_told().await;
     b.links.unfollow();
     b.silent().await;
     a.unlinked("b").await;
