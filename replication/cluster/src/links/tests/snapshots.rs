@@ -50,16 +50,6 @@ fn assert_holds(directory: &Path, files: &[(&str, Vec<u8>)]) {
     assert_eq!(std::fs::read_dir(directory).unwrap().count(), files.len());
 }
 
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let waited = async {
-        while !condition() {
-            tokio::task::yield_now().await;
-        }
-    };
-    let waited = tokio::time::timeout(PATIENCE, waited).await;
-    assert!(waited.is_ok(), "never: {what}");
-}
-
 /// So much time, at once.
 async fn passes(time: Duration) {
     tokio::time::pause();
@@ -111,6 +101,34 @@ async fn a_snapshot_arrives_whole() {
     );
     a.silent().await;
     until("the checkpoint is gone", || Arc::strong_count(&pin) == 2).await;
+}
+
+/// The ancestor's list of files had to fit into 64 KiB; gRPC takes 4 MiB unless it is told otherwise.
+#[tokio::test]
+async fn a_manifest_beyond_every_usual_limit_arrives() {
+    const GRPC_BYTES_MAX: usize = 4 << 20;
+    const FILES: usize = 20_000;
+    let name = |number: usize| format!("{number:06}-{}.sst", "x".repeat(220));
+    let names: Vec<String> = (0..FILES).map(name).collect();
+    let files: Vec<_> = names.iter().map(|name| (name.as_str(), vec![7])).collect();
+    assert!(names.concat().len() > GRPC_BYTES_MAX);
+    let (_directory, source, _pin) = checkpoint(&files);
+    let (a, b) = (Node::with(config("a"), source), Node::start(config("b")));
+    a.knows(&[("b", b.links.address())]);
+    b.knows(&[("a", a.links.address())]);
+    let staging = tempfile::tempdir().unwrap();
+    let snapshots = b.links.snapshots();
+    let fetch = snapshots.fetch(&a.id, Epoch(3), staging.path(), None);
+    let begun = || std::fs::read_dir(staging.path()).map_or(0, Iterator::count);
+    tokio::select! {
+        fetched = fetch => assert_eq!(fetched.unwrap().files.len(), FILES),
+        // Each of the files costs a sync: the list has come, and what it lists comes.
+        () = until("some files have come", || begun() > 20) => {}
+    }
+    for (name, data) in &files[..20] {
+        let found = std::fs::read(staging.path().join(name));
+        assert!(found.unwrap() == *data, "{name}");
+    }
 }
 
 #[tokio::test]
