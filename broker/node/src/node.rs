@@ -156,11 +156,6 @@ impl Node {
         }
     }
 
-    /// Ends the last turn: there will be no later batch to ride with.
-    pub fn seal_last(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        self.propose(now, effects);
-    }
-
     /// Stores what is left, and begins to hand the mastership over; to whom. No commands are
     /// taken meanwhile.
     pub fn transfer(

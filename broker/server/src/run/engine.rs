@@ -113,8 +113,6 @@ impl Engine {
     /// safe, but they would get again what they are done with.
     async fn finish(&mut self, ticks: &mut Interval) -> anyhow::Result<()> {
         self.drain()?;
-        self.node.seal_last(now(), &mut self.effects);
-        self.carry_out().await?;
         let finished = async {
             // Its successor tells that it has everything by taking its place.
             let begun = self.node.transfer(None, now(), &mut self.effects);
