@@ -87,6 +87,7 @@ async fn three_join_a_fourth_is_refused_and_all_can_be_read() {
             keeper,
             members,
             voters,
+            ..
         } if keeper.members.len() == 2 => Some((members.clone(), voters.clone())),
         _ => None,
     });

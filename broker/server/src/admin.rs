@@ -149,6 +149,8 @@ impl Board {
             replicas: self.replicas,
             sync: self.sync.clone(),
             zookeeper: network.keeper_state().to_owned(),
+            zk_session_timeout_ms: u64::try_from(network.session_timeout().as_millis())
+                .unwrap_or(u64::MAX),
             epoch: epoch.0,
             master: serving.as_ref().map_or_else(String::new, name),
             members,

@@ -144,6 +144,8 @@ pub enum MembershipEvent {
         members: BTreeMap<NodeId, MemberInfo>,
         /// All nodes that may vote, present or not, with their replication addresses.
         voters: BTreeMap<NodeId, String>,
+        /// What `ZooKeeper` granted, whatever was asked for.
+        session_timeout: Duration,
     },
     /// The connection or the session is gone; [`MembershipEvent::Keeper`] comes when it is back.
     Lost,

@@ -88,6 +88,8 @@ fn with_zookeeper_it_is_a_node_of_three() {
     let cluster = config.cluster.unwrap();
     assert_eq!((cluster.replicas, cluster.weight), (3, 1));
     assert_eq!(cluster.zk_path, "/replicamq");
+    // The ancestor's sessions of 2 s ended with every pause.
+    assert_eq!(cluster.zk_session_timeout, Duration::from_secs(6));
     assert_eq!(cluster.replication.bind.to_string(), "tcp://0.0.0.0:61619");
     assert_eq!(
         cluster.replication.advertised.to_string(),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::future::BoxFuture;
@@ -42,6 +43,8 @@ pub(crate) struct ClusterNetwork {
     pub(crate) membership: Membership,
     pub(crate) membership_events: mpsc::Receiver<MembershipEvent>,
     pub(crate) connected: bool,
+    /// What `ZooKeeper` granted; zero before it was read for the first time.
+    pub(crate) session_timeout: Duration,
     /// Where a fetched checkpoint is put together.
     pub(crate) staging: PathBuf,
     /// A second event that one message meant.
@@ -170,6 +173,14 @@ impl Network {
         }
     }
 
+    /// After which silence `ZooKeeper` forgets this node; zero while it is not connected.
+    pub(crate) fn session_timeout(&self) -> Duration {
+        match self {
+            Self::Cluster(cluster) if cluster.connected => cluster.session_timeout,
+            Self::Cluster(_) | Self::Standalone { .. } => Duration::ZERO,
+        }
+    }
+
     /// Leaves the cluster: the member znode goes at once, not with the session.
     pub(crate) async fn stop(self) {
         if let Self::Cluster(cluster) = self {
@@ -212,8 +223,10 @@ impl ClusterNetwork {
                 keeper,
                 members,
                 voters,
+                session_timeout,
             } => {
                 self.connected = true;
+                self.session_timeout = session_timeout;
                 self.links.addresses(&voters);
                 self.next = Some(Happened::Quorum(QuorumEvent::Keeper(keeper)));
                 Some(Happened::Members(members))

@@ -270,6 +270,7 @@ impl Process {
                 membership,
                 membership_events,
                 connected: true,
+                session_timeout: Duration::ZERO,
                 staging: staging_directory(&self.config.directory),
                 next: None,
             },

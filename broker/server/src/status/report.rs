@@ -15,6 +15,7 @@ pub(crate) struct Report {
     pub(crate) replicas: u32,
     pub(crate) sync: String,
     pub(crate) zookeeper: String,
+    pub(crate) zk_session_timeout_ms: u64,
     pub(crate) epoch: u64,
     /// Who serves clients; empty if nobody does.
     pub(crate) master: String,
@@ -85,6 +86,7 @@ impl From<StatusResponse> for Report {
             replicas: answer.replicas,
             sync: answer.sync,
             zookeeper: answer.zookeeper,
+            zk_session_timeout_ms: answer.zk_session_timeout_ms,
             epoch: answer.epoch,
             master: answer.master,
             claimed_by: answer.claimed_by,

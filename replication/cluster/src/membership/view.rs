@@ -1,6 +1,7 @@
 //! What lies in ZooKeeper, read in one go, and the watches that say when to read again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
 use futures::stream::FuturesUnordered;
@@ -159,11 +160,11 @@ impl Runner {
         if !view.members.iter().any(ours) || !view.voters.iter().any(|(id, _)| id == us) {
             return Err(Broken::Rejoin);
         }
-        Ok(self.interpret(view))
+        Ok(self.interpret(view, client.session_timeout()))
     }
 
     /// Leaves out what is not a voter's, and what cannot be read.
-    fn interpret(&self, view: View) -> MembershipEvent {
+    fn interpret(&self, view: View, session_timeout: Duration) -> MembershipEvent {
         // Also those that have not come yet, and those whose znode cannot be read.
         let places = view.voters.iter().map(|(id, _)| NodeId::new(id)).collect();
         let mut voters = BTreeMap::new();
@@ -217,6 +218,7 @@ impl Runner {
             keeper,
             members,
             voters,
+            session_timeout,
         }
     }
 
