@@ -101,17 +101,17 @@ impl Run {
         self.round = None;
         if self.told.elapsed() >= TOLD_EVERY {
             self.told = Since::now();
-            self.tell(&self.report.text(Account::Open(counts)));
+            Self::tell(&self.report.text(Account::Open(counts)));
         }
     }
 
     /// All is well, and the account is settled.
     pub(crate) fn end(self, counts: Counts) {
-        self.tell(&self.report.text(Account::Settled(counts)));
+        Self::tell(&self.report.text(Account::Settled(counts)));
     }
 
     /// To whoever looks on, and to the file that was asked for.
-    fn tell(&self, text: &str) {
+    fn tell(text: &str) {
         say(text);
         if let Some(path) = given("REPORT")
             && let Err(error) = fs::write(&path, text)
@@ -130,7 +130,7 @@ impl Drop for Run {
             Some((index, kind)) => format!("round {index}, `{}`", kind.name()),
             None => "the settlement".to_owned(),
         };
-        self.tell(&format!(
+        Self::tell(&format!(
             "{}\nFAILED in {at}. The same again: `{}`. The nodes' logs, and all that they had: {}\n",
             self.report.text(Account::Open(self.counts)),
             self.wish.again(),
