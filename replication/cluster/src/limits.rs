@@ -28,8 +28,12 @@ pub(crate) const ADMISSION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Streams on one connection.
 pub(crate) const STREAMS_MAX: u32 = 64;
 
-/// What a replica may send in one message: its history is the largest, 20 bytes an epoch.
+/// What a replica may send in one message: its history is the largest.
 pub(crate) const REQUEST_BYTES_MAX: usize = 1 << 20;
+
+/// Two numbers of up to 10 bytes, each with a tag, in a field with a tag and a length.
+const START_BYTES_MAX: usize = 24;
+const _: () = assert!(replicamq_quorum::EPOCHS_MAX * START_BYTES_MAX < REQUEST_BYTES_MAX / 2);
 
 /// What fits one way before an answer is needed: more than `ship_bytes_max`.
 pub(crate) const WINDOW_BYTES: u32 = 32 << 20;

@@ -169,8 +169,9 @@ impl Quorum {
             .history
             .last_common(self.log.last, &hello.history, hello.last);
         let mut progress = Progress::new(common.sequence.next(), self.now_ms);
-        let reaches = common.sequence.next() >= self.log.first
-            && (common != Position::default() || self.log.first <= Sequence(1));
+        let whole = self.log.first <= Sequence(1) && !self.log.history.is_full();
+        let reaches =
+            common.sequence.next() >= self.log.first && (common != Position::default() || whole);
         if hello.unfilled || !reaches {
             progress.snapshot = true;
             effects.push(Effect::Note(format!(

@@ -74,8 +74,12 @@ pub struct EpochStart {
     pub first: Sequence,
 }
 
+/// Epochs in one history. With more, the oldest is forgotten: whose log has only such
+/// ones in common takes a checkpoint.
+pub const EPOCHS_MAX: usize = 16_384;
+
 /// Which epoch wrote which part of a log: the first sequence of each epoch,
-/// both rising.
+/// both rising. It knows the last [`EPOCHS_MAX`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EpochHistory(Vec<EpochStart>);
 
@@ -84,11 +88,17 @@ impl EpochHistory {
     ///
     /// `None` if they do not: the list came from a disk or a network.
     #[must_use]
-    pub fn new(starts: Vec<EpochStart>) -> Option<Self> {
+    pub fn new(mut starts: Vec<EpochStart>) -> Option<Self> {
         let rises = starts
             .windows(2)
             .all(|pair| pair[0].epoch < pair[1].epoch && pair[0].first < pair[1].first);
+        starts.drain(..starts.len().saturating_sub(EPOCHS_MAX));
         rises.then_some(Self(starts))
+    }
+
+    /// Whether an epoch may have been forgotten.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.len() == EPOCHS_MAX
     }
 
     /// The starts, rising.
@@ -105,6 +115,9 @@ impl EpochHistory {
                     last.is_none_or(|l| l.epoch < position.epoch && l.first < position.sequence),
                     "epochs and sequences rise"
                 );
+                if self.is_full() {
+                    self.0.remove(0);
+                }
                 self.0.push(EpochStart {
                     epoch: position.epoch,
                     first: position.sequence,
@@ -202,6 +215,20 @@ mod tests {
         assert_eq!(log.starts().len(), 1);
         log.append(Position::new(5, 10));
         assert_eq!(log.epoch_at(Sequence(11)), Some(Epoch(5)));
+    }
+
+    #[test]
+    fn a_full_history_forgets_its_oldest_epoch() {
+        let epochs = EPOCHS_MAX as u64;
+        let starts: Vec<_> = (1..=epochs + 3).map(|epoch| (epoch, epoch * 10)).collect();
+        let mut appended = history(&starts[..1]);
+        for &(epoch, first) in &starts[1..] {
+            appended.append(Position::new(epoch, first));
+        }
+        assert_eq!(appended, history(&starts), "however it came about");
+        assert_eq!(appended.starts().len(), EPOCHS_MAX);
+        assert_eq!(appended.epoch_at(Sequence(39)), None);
+        assert_eq!(appended.epoch_at(Sequence(40)), Some(Epoch(4)));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use replicamq_quorum::{Epoch, EpochHistory, EpochStart, Position, Sequence};
+use replicamq_quorum::{EPOCHS_MAX, Epoch, EpochHistory, EpochStart, Position, Sequence};
 
 use crate::error::Context;
 use crate::files::{self, PAGE_BYTES};
@@ -25,10 +25,6 @@ const MAGIC: [u8; 8] = *b"RMQLOG\r\n";
 const VERSION: u32 = 1;
 const FIXED_BYTES: usize = 48;
 const START_BYTES: usize = 16;
-
-/// Epochs kept in a header; with more, the oldest are forgotten, and a replica
-/// that far behind takes a snapshot.
-const EPOCHS_MAX: usize = 65_536;
 
 /// A segment in use. The file stays readable for whoever holds it, whatever
 /// becomes of its name.
@@ -70,7 +66,6 @@ impl Header {
     /// Whole pages, zeros at the end.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let starts = self.history.starts();
-        let starts = &starts[starts.len().saturating_sub(EPOCHS_MAX)..];
         let used = FIXED_BYTES + starts.len() * START_BYTES;
         let page = usize::try_from(PAGE_BYTES).expect("a page fits");
         let bytes = used.next_multiple_of(page);

@@ -1,7 +1,13 @@
 //! When a log may be cut.
 
-use super::{entry, keeper, promise_stored, quorum, received, step, ten};
-use crate::{Effect, Entries, Entry, Epoch, Event, Message, Position, Quorum, Role, Sequence};
+use super::{
+    claimed, entry, keeper, promise_stored, promised, quorum, received, step, takes_snapshot, ten,
+    willing,
+};
+use crate::{
+    EPOCHS_MAX, Effect, Entries, Entry, Epoch, EpochHistory, EpochStart, Event, Hello, Message,
+    Position, Quorum, Recovered, Role, Sequence,
+};
 
 const EPOCH: Epoch = Epoch(2);
 
@@ -55,4 +61,41 @@ fn a_cut_comes_before_all_entries_or_not_at_all() {
         let stops = |effect: &Effect| matches!(effect, Effect::Diverged(_));
         assert!(!effects.iter().any(stops), "{effects:?}");
     }
+}
+
+/// A master that had forgotten the only epoch that both had would have had the replica cut all
+/// that it held.
+#[test]
+fn a_replica_of_a_forgotten_epoch_takes_a_checkpoint() {
+    let epochs = EPOCHS_MAX as u64 + 1;
+    let start = |epoch| EpochStart {
+        epoch: Epoch(epoch),
+        first: Sequence(epoch),
+    };
+    let mut node = quorum(&Recovered {
+        promised: Epoch(epochs),
+        last: Position::new(epochs, epochs),
+        history: EpochHistory::new((1..=epochs).map(start).collect()).unwrap(),
+        log_first: Sequence(1),
+        ..Recovered::default()
+    });
+    step(&mut node, keeper(epochs, "gone"), 0);
+    for other in ["a", "c"] {
+        let answer = received(other, willing(Position::new(1, 5)));
+        step(&mut node, answer, 10);
+    }
+    let epoch = epochs + 1;
+    step(&mut node, claimed(epoch, true), 20);
+    step(&mut node, promise_stored(epoch), 30);
+    let promise = received("a", promised(epoch, Position::new(1, 5)));
+    step(&mut node, promise, 40);
+    assert!(matches!(node.role(), Role::Rising { .. }));
+    let hello = Message::Hello(Hello {
+        epoch: Epoch(epoch),
+        last: Position::new(1, 1),
+        history: EpochHistory::new(vec![start(1)]).unwrap(),
+        unfilled: false,
+    });
+    let effects = step(&mut node, received("a", hello), 50);
+    assert!(takes_snapshot(&effects), "{effects:?}");
 }
