@@ -125,7 +125,10 @@ fn a_wiped_replica_is_refilled_and_only_then_counts() {
     cluster.nodes[other].start(&[]);
     cluster.nodes[wiped].says("it will be filled by the master before it votes");
     // A connection that does not close must not keep the store from being replaced.
-    let held = TcpStream::connect(cluster.nodes[wiped].replication).unwrap();
+    let replication = cluster.nodes[wiped].replication;
+    let held = wait::until("it is open for replication", || {
+        TcpStream::connect(replication).ok()
+    });
     // An election among these two would lose what the third one has.
     let led = wait::within(Duration::from_secs(4), || {
         cluster.addresses().into_iter().find(|one| accepts(*one))

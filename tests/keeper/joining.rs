@@ -439,9 +439,7 @@ async fn a_place_counts_for_who_has_it_from_the_moment_it_is_given() {
     let operator = operator.await.unwrap();
     let (old, new) = (NodeId::new("c"), NodeId::new("d"));
     operator.replace(&old, &new).await.unwrap();
-    let read = nodes[0]
-        .keeper(|keeper| !keeper.voters.contains(&old))
-        .await;
+    let read = nodes[0].keeper(|keeper| keeper.voters.contains(&new)).await;
     let voters = ["a", "b", "d"].map(NodeId::new);
     assert_eq!(read.voters, voters.into());
     assert_eq!(names(&read), ["a", "b"]);

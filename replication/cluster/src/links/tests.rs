@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use replicamq_proto::replication::v1::replication_client::ReplicationClient;
-use replicamq_quorum::{Appended, Entries, Entry, EpochHistory, EpochStart, Position, Sequence};
+use replicamq_quorum::{
+    Appended, EPOCHS_MAX, Entries, Entry, EpochHistory, EpochStart, Position, Sequence,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -462,21 +464,26 @@ async fn another_cluster_is_refused() {
     is_refused(Node::start(config("a")), Node::start(other)).await;
 }
 
+/// Asks a node, and is refused.
+async fn ask(node: &Node, sender: wire::Sender) -> tonic::Status {
+    let address = format!("http://{}", node.links.address());
+    let mut client = ReplicationClient::connect(address).await.unwrap();
+    let sender = Some(sender);
+    let mut request = tonic::Request::new(wire::AskRequest { sender });
+    let token = "secret".parse().unwrap();
+    request.metadata_mut().insert("replicamq-token", token);
+    client.ask(request).await.unwrap_err()
+}
+
 #[tokio::test]
 async fn a_build_that_is_too_new_is_refused_in_words() {
     let (a, _b) = pair();
-    let address = format!("http://{}", a.links.address());
-    let mut client = ReplicationClient::connect(address).await.unwrap();
     let sender = wire::Sender {
         protocol: PROTOCOL + 1,
         protocol_min: PROTOCOL + 1,
         ..config("b").sender()
     };
-    let sender = Some(sender);
-    let mut request = tonic::Request::new(wire::AskRequest { sender });
-    let token = "secret".parse().unwrap();
-    request.metadata_mut().insert("replicamq-token", token);
-    let refused = client.ask(request).await.unwrap_err();
+    let refused = ask(&a, sender).await;
     assert_eq!(refused.code(), tonic::Code::OutOfRange);
     assert!(refused.message().contains("b is too new"), "{refused}");
 }
@@ -534,15 +541,30 @@ async fn the_largest_entry_passes_and_a_larger_one_does_not() {
 }
 
 #[tokio::test]
-async fn an_oversized_hello_is_refused() {
-    let (mut a, mut b) = pair();
+async fn the_longest_history_fits_a_greeting() {
+    let (mut a, b) = pair();
     let start = |n| EpochStart {
         epoch: Epoch(n),
         first: Sequence(n),
     };
-    let history = EpochHistory::new((1..200_000).map(start).collect()).unwrap();
-    b.links.follow(&a.id, &Hello { history, ..hello() });
-    b.unlinked("a").await;
+    let largest = u64::MAX - 200_000;
+    let history = EpochHistory::new((largest..u64::MAX).map(start).collect()).unwrap();
+    assert_eq!(history.starts().len(), EPOCHS_MAX);
+    let sent = Hello { history, ..hello() };
+    b.links.follow(&a.id, &sent);
+    assert_eq!(a.message("b").await, Message::Hello(sent));
+}
+
+#[tokio::test]
+async fn an_oversized_request_is_refused() {
+    let (mut a, _b) = pair();
+    let sender = wire::Sender {
+        incarnation: "x".repeat(crate::limits::REQUEST_BYTES_MAX),
+        ..config("b").sender()
+    };
+    let refused = ask(&a, sender).await;
+    assert_eq!(refused.code(), tonic::Code::OutOfRange, "{refused}");
+    assert!(refused.message().contains("too large"), "{refused}");
     a.silent().await;
 }
 
