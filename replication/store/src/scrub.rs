@@ -87,10 +87,12 @@ impl Scrubber {
         }
     }
 
+    /// As far as it goes by now: what comes faster than we read must not keep us here.
     fn log(&self, commands: &Receiver<Command>) -> Result<(), Stop> {
+        let end = self.index.last();
         let mut after = Sequence::default();
         let mut cursor = None;
-        loop {
+        while after < end {
             // It may be dropped or cut under our hands.
             let before = Sequence(self.index.first().0.saturating_sub(1));
             after = after.max(before);
@@ -107,6 +109,7 @@ impl Scrubber {
             (after, cursor) = (last.position.sequence, next);
             self.pause(commands)?;
         }
+        Ok(())
     }
 
     fn table(&self, commands: &Receiver<Command>) -> Result<(), Stop> {

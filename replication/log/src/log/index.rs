@@ -74,6 +74,11 @@ impl Index {
             .expect("nobody panics while holding the index")
     }
 
+    /// The last entry that was written.
+    pub fn last(&self) -> Sequence {
+        self.state().appended.sequence
+    }
+
     /// The first sequence that the log holds, or will hold.
     pub fn first(&self) -> Sequence {
         self.state().segments[0].first()
