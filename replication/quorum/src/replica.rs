@@ -25,9 +25,8 @@ impl Quorum {
     /// Follows a master of an epoch that is not lower than our promise.
     pub(crate) fn follow(&mut self, master: NodeId, epoch: Epoch, effects: &mut Vec<Effect>) {
         assert!(epoch >= self.promised, "a lower epoch is never followed");
-        let promised_to = Some(master.clone());
         self.state = State::Replica(Replica {
-            master,
+            master: master.clone(),
             epoch,
             waiting: !self.has_promised(epoch),
             heard: false,
@@ -40,9 +39,10 @@ impl Quorum {
             self.join(effects);
         } else {
             self.begin_promise(epoch, None, effects);
+            // The claim may be known before its promise is asked for: it is to be had. An older
+            // promise of this epoch may have gone to another, if ZooKeeper gave it twice.
+            self.promised_to = Some(master);
         }
-        // The claim may be known before its promise is asked for: it is to be had.
-        self.promised_to = promised_to;
     }
 
     /// Opens the stream to the master: our promise of its epoch is on the disk.

@@ -257,6 +257,25 @@ fn a_claim_that_is_followed_before_it_asks_is_promised_all_the_same() {
     assert!(!promised(&step(&mut node, received("c", promise(2)), 50)));
 }
 
+/// A ZooKeeper that was set back gave an epoch twice, and a node that had forgotten in a restart
+/// whom it had promised it followed the second one, and promised it to that one too.
+#[test]
+fn an_epoch_that_was_promised_before_a_restart_is_promised_to_nobody() {
+    let mut node = quorum(&Recovered {
+        promised: crate::Epoch(2),
+        ..ten()
+    });
+    let effects = step(&mut node, keeper(2, "a"), 10);
+    assert!(greeting(&effects).is_some(), "a master of it may be there");
+    for candidate in ["a", "c"] {
+        let effects = step(&mut node, received(candidate, promise(2)), 20);
+        let refused = effects.iter().any(|effect| {
+            matches!(effect, Effect::Send { message: Message::PromiseAnswer(answer), .. } if answer.refused.is_some())
+        });
+        assert!(refused, "{candidate}: {effects:?}");
+    }
+}
+
 /// The answer told of what was synced so far. The one further behind stood, met
 /// the later position in a promise, and an election was lost.
 #[test]
