@@ -260,10 +260,12 @@ impl World {
         self.orphan(node);
         self.silent = false;
         let unsynced_is_lost = self.plan.survives_power() && self.random.chance(500_000);
+        // A log that does not wait for its syncs loses by a failed one what the store may have.
+        let may_damage = self.plan.setup().in_memory && what.starts_with("cannot sync ");
         let end = End {
             power: unsynced_is_lost,
             gasps: false,
-            may_damage: false,
+            may_damage,
         };
         self.end_process_with(node, false, end);
         let at = self.random.between((20_000, 3_000_000));
