@@ -238,10 +238,8 @@ impl Quorum {
                 return;
             };
             progress.shipped(last.position.sequence, entries.iter().map(weight).sum());
-            progress.sent_ms = self.now_ms;
-            if self.log.committed >= master.first {
-                progress.tell(self.log.committed, self.now_ms);
-            }
+            let ours = self.log.committed >= master.first;
+            progress.sent(ours.then_some(self.log.committed), self.now_ms);
             effects.push(Effect::Send {
                 to: node.clone(),
                 message: Message::Entries(Entries {
@@ -263,10 +261,8 @@ impl Quorum {
         let Some(progress) = master.replicas.get_mut(node) else {
             return;
         };
-        progress.sent_ms = self.now_ms;
-        if self.log.committed >= master.first {
-            progress.tell(self.log.committed, self.now_ms);
-        }
+        let ours = self.log.committed >= master.first;
+        progress.sent(ours.then_some(self.log.committed), self.now_ms);
         effects.push(Effect::Send {
             to: node.clone(),
             message: Message::Entries(Entries {
@@ -317,10 +313,8 @@ impl Quorum {
             return;
         };
         progress.shipped(last.position.sequence, entries.iter().map(weight).sum());
-        progress.sent_ms = self.now_ms;
-        if self.log.committed >= master.first {
-            progress.tell(self.log.committed, self.now_ms);
-        }
+        let ours = self.log.committed >= master.first;
+        progress.sent(ours.then_some(self.log.committed), self.now_ms);
         effects.push(Effect::Send {
             to: to.clone(),
             message: Message::Entries(Entries {

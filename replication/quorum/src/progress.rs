@@ -58,9 +58,12 @@ impl Progress {
         self.in_flight_bytes += bytes;
     }
 
-    /// A message tells it of this commit, with or after all entries before `next`.
-    pub(crate) fn tell(&mut self, committed: Sequence, now_ms: u64) {
-        if !self.snapshot && committed < self.next {
+    /// A message went to it, with or after all entries before `next`. It tells of this commit,
+    /// if that is one of our epoch.
+    pub(crate) fn sent(&mut self, committed: Option<Sequence>, now_ms: u64) {
+        self.sent_ms = now_ms;
+        let has = |committed: &Sequence| !self.snapshot && *committed < self.next;
+        if let Some(committed) = committed.filter(has) {
             self.told.get_or_insert((committed, now_ms));
         }
     }
