@@ -78,6 +78,9 @@ pub struct Quorum {
     /// The last epoch known to be claimed, and by whom.
     pub(crate) known: (Epoch, Option<NodeId>),
     pub(crate) filled: Filled,
+    /// In a mode whose commits do not survive the master: its successor in this epoch lacks some
+    /// of ours, and fills us anew. Until then they are a vote like any other.
+    pub(crate) outvoted_in: Option<Epoch>,
     /// This store may have been another once: until ZooKeeper was read, nobody
     /// knows what this node has already promised.
     pub(crate) unproven: bool,
@@ -111,6 +114,7 @@ impl Quorum {
                 (false, true) => Filled::Filling,
                 (false, false) => Filled::Yes,
             },
+            outvoted_in: None,
             unproven: recovered.unfilled || empty,
             state: State::Electing(Electing::new(now_ms, None)),
             role: Role::Electing,

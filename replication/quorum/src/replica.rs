@@ -58,7 +58,7 @@ impl Quorum {
                 epoch: replica.epoch,
                 last: self.log.last,
                 history: self.log.history.clone(),
-                unfilled: self.filled == Filled::No,
+                unfilled: self.filled == Filled::No || self.outvoted_in == Some(replica.epoch),
             },
         });
     }
@@ -215,10 +215,12 @@ impl Quorum {
                 effects.push(Effect::Diverged(found));
                 return;
             }
-            self.filled = Filled::No;
-            let reason =
-                format!("{found}, as can be in this sync mode: a checkpoint replaces them");
-            self.give_up(reason, effects);
+            effects.push(Effect::Note(format!(
+                "{found}, as can be in this sync mode: a checkpoint replaces them"
+            )));
+            self.outvoted_in = Some(epoch);
+            effects.push(Effect::Unfollow);
+            self.follow(from.clone(), epoch, effects);
             return;
         }
         effects.push(Effect::Note(format!(

@@ -113,3 +113,35 @@ fn a_disk_that_need_not_sync_owes_nothing() {
         assert_eq!(node.disk_stalled().is_some(), hangs, "{mode:?}");
     }
 }
+
+/// Both replicas of a new master had committed what it lacks. They waited for its checkpoint
+/// without a vote, and when it died nobody could lead any more.
+#[test]
+fn who_is_to_take_back_commits_votes_until_it_has() {
+    let committed = Recovered {
+        applied: Sequence(10),
+        ..ten()
+    };
+    let local = SyncMode {
+        local: Copy::Disk,
+        remote: Copy::None,
+    };
+    let mut node = with_sync(local, &committed);
+    step(&mut node, keeper(2, "a"), 10);
+    step(&mut node, promise_stored(2), 20);
+    let cut = Message::Truncate {
+        epoch: crate::Epoch(2),
+        keep: Position::new(1, 8),
+    };
+    let effects = step(&mut node, received("a", cut), 30);
+    assert!(effects.contains(&Effect::Unfollow), "{effects:?}");
+    let greeting = greeting(&effects).expect("it greets again");
+    assert!(greeting.unfilled, "to be filled");
+    assert_eq!(greeting.last, Position::new(1, 10), "with all it has");
+
+    let effects = step(&mut node, received("c", promise(3)), 40);
+    assert!(stores_promise(&effects, 3), "{effects:?}");
+    let effects = step(&mut node, promise_stored(3), 50);
+    let greeting = super::greeting(&effects).expect("it follows its choice");
+    assert!(!greeting.unfilled, "who may have all it has");
+}
