@@ -132,6 +132,7 @@ fn when_every_copy_is_damaged_nobody_leads_until_the_loss_is_accepted() {
         cluster.addresses().into_iter().find(|one| accepts(*one))
     });
     assert_eq!(led, None, "a node that forgot what it promised leads");
+    cluster.nodes[0].says("see `replicamq cluster accept-loss --help`");
 
     for node in &mut cluster.nodes {
         node.terminate();

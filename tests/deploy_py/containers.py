@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 
-import pytest
+from lacking import not_tested
 
 
 def docker(*arguments, check=True):
@@ -14,4 +14,4 @@ def docker(*arguments, check=True):
 
 def require_docker():
     if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode != 0:
-        pytest.skip("Docker is not usable on this machine")
+        not_tested("Docker is not usable on this machine")

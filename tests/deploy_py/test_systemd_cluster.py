@@ -7,6 +7,7 @@ import time
 import pytest
 from cluster_handle import NotReached, caught_up
 from containers import docker, require_docker
+from lacking import not_tested
 
 IMAGE = "replicamq-systemd:test"
 SECONDS_MAX = 120
@@ -70,7 +71,7 @@ def machine(root, environment, tmp_path_factory):
         deadline = time.monotonic() + SECONDS_MAX
         while machine.run("systemctl", "is-system-running", check=False).strip() not in ("running", "degraded"):
             if time.monotonic() > deadline or not docker("ps", "-q", "--no-trunc", "-f", f"id={container}"):
-                pytest.skip("this machine's Docker cannot boot a systemd")
+                not_tested("this machine's Docker cannot boot a systemd")
         # PID 1 leaves this to the container's maker; the unit's credentials are mounted through it.
         machine.run("mount", "--make-rshared", "/")
         folder = tmp_path_factory.mktemp("machine")

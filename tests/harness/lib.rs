@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod damage;
+mod delay;
 pub mod failing_disk;
 pub mod load;
 pub mod network;

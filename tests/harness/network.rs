@@ -10,8 +10,11 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::delay::Delay;
 
 /// Every namespace of every run begins so; the process of the run follows.
 const PREFIX: &str = "replicamq-";
@@ -73,6 +76,10 @@ pub struct Network {
     /// Where the maker was before.
     home: File,
 }
+
+/// Of all hosts.
+#[derive(Debug)]
+pub struct Delays(#[expect(dead_code, reason = "they end when they are dropped")] Vec<Delay>);
 
 impl Network {
     /// Makes all hosts and moves this thread to the clients.
@@ -154,39 +161,13 @@ impl Network {
         self.cut_one_way(others, some);
     }
 
-    /// Delays what every host sends, where the kernel can.
+    /// Delays what every host sends, until the value is gone.
     ///
     /// # Errors
-    /// If it cannot.
-    pub fn delay(&self, milliseconds: u32) -> io::Result<()> {
-        let jitter = milliseconds / 4;
-        for host in HOSTS {
-            self.tc(
-                host,
-                &format!(
-                    "qdisc add dev eth0 root netem delay {milliseconds}ms {jitter}ms limit 100000"
-                ),
-            )?;
-        }
-        Ok(())
-    }
-
-    /// Ends [`Network::delay`].
-    pub fn end_delay(&self) {
-        for host in HOSTS {
-            self.tc(host, "qdisc del dev eth0 root")
-                .expect("there is a delay to end");
-        }
-    }
-
-    fn tc(&self, host: Host, words: &str) -> io::Result<()> {
-        let namespace = self.full_name(&host.name());
-        let mut command = Command::new("tc");
-        command
-            .arg("-n")
-            .arg(namespace)
-            .args(words.split_whitespace());
-        run(&mut command, "")
+    /// If that is not allowed here, or the kernel queues no packets.
+    pub fn delay(&self, time: Duration) -> io::Result<Delays> {
+        let delays = HOSTS.map(|host| Delay::begin(&self.namespace(host), time));
+        delays.into_iter().collect::<io::Result<_>>().map(Delays)
     }
 
     fn nft(&self, host: Host, script: &str) -> io::Result<()> {
@@ -249,7 +230,7 @@ fn chains(rules: &[String]) -> String {
     )
 }
 
-fn enter(namespace: &File) -> io::Result<()> {
+pub(crate) fn enter(namespace: &File) -> io::Result<()> {
     let network = Some(LinkNameSpaceType::Network);
     Ok(move_into_link_name_space(namespace.as_fd(), network)?)
 }
@@ -291,7 +272,7 @@ fn ip(words: &str) -> io::Result<()> {
     run(Command::new("ip").args(words.split_whitespace()), "")
 }
 
-fn run(command: &mut Command, input: &str) -> io::Result<()> {
+pub(crate) fn run(command: &mut Command, input: &str) -> io::Result<()> {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

@@ -34,8 +34,8 @@ impl Report {
             Account::Settled(counts) => (counts, format!("{} lost, ", counts.missing)),
         };
         let mut text = String::from(
-            "| Fault | Rounds | Clients wait, from | p50 ms | p99 ms | max ms | Level again, p50 ms | max ms | Elections |\n\
-             |---|---|---|---|---|---|---|---|---|\n",
+            "| Fault | Rounds | Clients wait, from | p50 ms | p99 ms | max ms | Level again, p50 ms | p99 ms | max ms | Elections |\n\
+             |---|---|---|---|---|---|---|---|---|---|\n",
         );
         let (mut rounds, mut elections, mut hasty) = (0, 0, 0);
         for facts in &ALL {
@@ -51,13 +51,14 @@ impl Report {
             };
             writeln!(
                 text,
-                "| `{}` | {} | {from} | {} | {} | {} | {} | {} | {held} |",
+                "| `{}` | {} | {from} | {} | {} | {} | {} | {} | {} | {held} |",
                 facts.name,
                 outcomes.len(),
                 shown(&times, 50),
                 shown(&times, 99),
                 shown(&times, 100),
                 shown(&level, 50),
+                shown(&level, 99),
                 shown(&level, 100),
             )
             .expect("a text grows");
@@ -130,7 +131,9 @@ mod tests {
         };
         let text = report.text(Account::Settled(counts));
         assert!(
-            text.contains("| `kill-master` | 2 | the fault | 80 | 120 | 120 | 560 | 840 | 3 |"),
+            text.contains(
+                "| `kill-master` | 2 | the fault | 80 | 120 | 120 | 560 | 840 | 840 | 3 |"
+            ),
             "{text}"
         );
         assert!(text.contains("2 faults, 0 of them before the cluster was level again (their times do not count), 3 elections. Messages: 12 acknowledged"));

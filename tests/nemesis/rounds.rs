@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, SeedableRng as _};
 
-use replicamq_harness::cluster::say;
+use replicamq_harness::cluster::not_tested;
 use replicamq_harness::wait::{self, Since};
 
 use crate::kinds::{ALL, Kind, Served};
@@ -148,7 +148,7 @@ pub(crate) fn possible(world: &World, wanted: Option<Kind>) -> Vec<Kind> {
     let kinds = kinds.filter(|kind| wanted.is_none_or(|wanted| wanted == *kind));
     let possible = kinds.filter(|kind| match world.lacks(*kind) {
         Some(why) => {
-            say(&format!("left out: {}: {why}", kind.name()));
+            not_tested(&format!("{}: {why}", kind.name()));
             false
         }
         None => true,

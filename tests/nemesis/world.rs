@@ -8,7 +8,7 @@ use replicamq_harness::cluster::{Cluster, not_tested, say};
 use replicamq_harness::damage::{HURTS, Hurt};
 use replicamq_harness::failing_disk::{FailingDisk, platter};
 use replicamq_harness::load::{connect, take_all};
-use replicamq_harness::network::{HOSTS, Host, Network, lose_from, reset_from};
+use replicamq_harness::network::{Delays, HOSTS, Host, Network, lose_from, reset_from};
 use replicamq_harness::process::Node;
 use replicamq_harness::wait;
 
@@ -72,6 +72,8 @@ pub(crate) struct World {
     /// Above those disks.
     syncs: Vec<FailingDisk>,
     pub(crate) cluster: Cluster,
+    /// What every host sends is late.
+    delays: Option<Delays>,
     pub(crate) network: Network,
     /// What a file must be called to hurt it, while a damaged node is away.
     damaged: Option<Hurt>,
@@ -113,6 +115,7 @@ impl World {
             network,
             damaged: None,
             ballast: 0,
+            delays: None,
             in_haste: false,
         })
     }
@@ -120,13 +123,11 @@ impl World {
     /// Why a kind of fault cannot be had here.
     pub(crate) fn lacks(&self, kind: Kind) -> Option<String> {
         match kind {
-            Kind::Delay => match self.network.delay(1) {
-                Ok(()) => {
-                    self.network.end_delay();
-                    None
-                }
-                Err(why) => Some(format!("the kernel delays no packets: {why}")),
-            },
+            Kind::Delay => {
+                let delayed = self.network.delay(Duration::from_millis(1));
+                let failed = delayed.err();
+                failed.map(|why| format!("the kernel queues no packets: {why}"))
+            }
             Kind::FillMaster | Kind::FillReplica if self.disks.len() < 3 => {
                 Some("file systems on loop devices may not be mounted".to_owned())
             }
@@ -206,7 +207,7 @@ impl World {
         }
     }
 
-    fn hurt_network(&self, kind: Kind, roles: Roles, choice: Choice) {
+    fn hurt_network(&mut self, kind: Kind, roles: Roles, choice: Choice) {
         let network = &self.network;
         let master = [Host::Broker(roles.master)];
         let victim = [Host::Broker(roles.victim)];
@@ -235,8 +236,8 @@ impl World {
                 }
             }
             Kind::Delay => {
-                let delayed = network.delay(u32::from(choice.percent));
-                delayed.expect("the kernel was asked before");
+                let delayed = network.delay(Duration::from_millis(choice.percent.into()));
+                self.delays = Some(delayed.expect("the kernel was asked before"));
             }
             Kind::ResetMaster => {
                 network.rule(master[0], &[reset_from(&replicas)]);
@@ -270,7 +271,7 @@ impl World {
             Kind::FillReplica => self.disks[roles.victim].empty(),
             Kind::DamageMaster => self.repair(roles.master),
             Kind::DamageReplica => self.repair(roles.victim),
-            Kind::Delay => self.network.end_delay(),
+            Kind::Delay => drop(self.delays.take()),
             Kind::HangSyncsOfMaster => self.syncs[roles.master].heal(),
             Kind::HangSyncsOfReplica => self.syncs[roles.victim].heal(),
             // It goes on with the time of day that it should have.

@@ -34,7 +34,7 @@ pub use majority::majority;
 pub use master::ReplicaStatus;
 pub use member::{EpochRecord, Keeper, Member, NodeId};
 pub use message::{Appended, AskAnswer, Entries, Hello, Message, PromiseAnswer};
-pub use outlook::Outlook;
+pub use outlook::{Outlook, UNFILLED};
 pub use position::{EPOCHS_MAX, Epoch, EpochHistory, EpochStart, Position, Sequence};
 pub use quorum::{Config, Quorum};
 pub use sync::{Copy, SyncMode};

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use crate::quorum::State;
 use crate::{NodeId, Quorum, majority};
 
+/// What a node says that would vote if its store were whole.
+pub const UNFILLED: &str = "this node's store is not filled yet";
+
 /// What a node that neither leads nor hears a master knows of the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outlook {
@@ -75,7 +78,7 @@ impl Quorum {
     /// Why this node would not vote itself.
     fn unfit(&self) -> Option<String> {
         if !self.is_filled() {
-            Some("this node's store is not filled yet".to_owned())
+            Some(UNFILLED.to_owned())
         } else if self.unproven {
             Some("this node has not read ZooKeeper yet".to_owned())
         } else {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::candidate::{Candidate, Electing};
 use crate::cursors::Cursors;
 use crate::master::Master;
+use crate::outlook::UNFILLED;
 use crate::replica::Replica;
 use crate::stall::Stall;
 use crate::{
@@ -387,7 +388,7 @@ impl Quorum {
         let unwilling = if let Some((node, epoch)) = &master {
             Some(format!("{node} is master in epoch {epoch}"))
         } else if !self.may_promise() {
-            Some("this node's store is not filled yet".to_owned())
+            Some(UNFILLED.to_owned())
         } else if matches!(self.state, State::Candidate(_)) {
             Some("this node is a candidate itself".to_owned())
         } else if matches!(self.state, State::Replica(_)) {
@@ -415,7 +416,7 @@ impl Quorum {
         let refusal = if !self.is_voter(&from) {
             Some(format!("{from} has no place in this cluster"))
         } else if !self.may_promise() {
-            Some("this node's store is not filled yet".to_owned())
+            Some(UNFILLED.to_owned())
         } else if epoch <= self.promised && !again {
             Some(format!("epoch {} was promised", self.promised))
         } else {

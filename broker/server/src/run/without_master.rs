@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use replicamq_quorum::{NodeId, Outlook, Quorum, Role};
+use replicamq_quorum::{NodeId, Outlook, Quorum, Role, UNFILLED};
 
 /// An election takes less: after so long something is missing.
 const FIRST_MS: u64 = 5_000;
@@ -88,7 +88,18 @@ fn explain(outlook: &Outlook) -> String {
     for (node, reason) in &outlook.unwilling {
         said.push(format!("{node} would not: {reason}"));
     }
+    if is_beyond_repair(outlook) {
+        said.push("nobody is left who could fill them: their logs say since their start which file is damaged; bring back a node or a disk that is whole, or see `replicamq cluster accept-loss --help`".to_owned());
+    }
     said.join("; ")
+}
+
+/// Everybody is there, and too few stores are whole.
+fn is_beyond_repair(outlook: &Outlook) -> bool {
+    let unfilled = outlook.unwilling.iter();
+    let unfilled = unfilled.filter(|(_, reason)| reason == UNFILLED).count();
+    let all_said = outlook.silent.is_empty() && outlook.absent.is_empty() && outlook.vacant == 0;
+    all_said && outlook.replicas - unfilled < outlook.needed
 }
 
 fn are(number: usize) -> String {
@@ -159,6 +170,14 @@ mod tests {
         ] {
             assert!(said.contains(part), "{part}: {said}");
         }
+        assert!(!said.contains("accept-loss"), "a node may yet come: {said}");
+        let unfilled = |name: &str| (node(name), UNFILLED.to_owned());
+        let damaged = Outlook {
+            unwilling: vec![unfilled("b-2"), unfilled("b-3")],
+            absent: Vec::new(),
+            ..outlook.clone()
+        };
+        assert!(explain(&damaged).contains("accept-loss --help"));
         let cut_off = Outlook {
             keeper: false,
             ..outlook
