@@ -254,8 +254,8 @@ impl Notes {
         floor: Floor,
         promised: Option<Epoch>,
     ) -> Result<(Examined, Option<Damage>), OpenError> {
-        let mut examined = examine(options, floor)?;
-        let mut damage = examined.damage.take();
+        let examined = examine(options, floor)?;
+        let mut damage = examined.damage.clone();
         if promised.is_none() {
             let path = self.promise_path();
             damage = Some(Damage::File { path });

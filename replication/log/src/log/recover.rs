@@ -281,6 +281,9 @@ impl Examined {
             // A later start must not carry it out on what was appended since.
             forget_cut(&self.options)?;
         }
+        if self.damage.is_some() {
+            Spares::discard(&self.options)?;
+        }
         for path in &self.aside {
             disk.rename(path, &path.with_extension("damaged"))
                 .context("put aside", path)?;

@@ -24,6 +24,16 @@ pub(crate) struct Spares {
 }
 
 impl Spares {
+    /// Removes what an earlier run left. Where something is damaged, a spare may hold anything, also
+    /// a copy of the segment whose number it would get: that one's entries would come back.
+    pub(crate) fn discard(options: &LogOptions) -> Result<(), DiskError> {
+        let disk = &*options.disk;
+        for name in names(options)? {
+            files::remove(disk, &options.directory.join(name))?;
+        }
+        Ok(())
+    }
+
     /// Takes over what an earlier run left.
     pub(crate) fn open(options: &LogOptions) -> Result<Self, DiskError> {
         let mut spares = Self {
@@ -36,13 +46,7 @@ impl Spares {
         };
         let disk = &*options.disk;
         let mut fitting = None;
-        for name in disk
-            .list(&options.directory)
-            .context("list", &options.directory)?
-        {
-            if name.strip_suffix(".spare").is_none() {
-                continue;
-            }
+        for name in names(options)? {
             let path = options.directory.join(name);
             let file = disk.open(&path).context("open", &path)?;
             let bytes = file.len().context("read", &path)?;
@@ -134,6 +138,16 @@ impl Drop for Spares {
             drop(making.join());
         }
     }
+}
+
+/// The names of all that are there.
+fn names(options: &LogOptions) -> Result<Vec<String>, DiskError> {
+    let mut names = options
+        .disk
+        .list(&options.directory)
+        .context("list", &options.directory)?;
+    names.retain(|name| name.ends_with(".spare"));
+    Ok(names)
 }
 
 fn make(disk: &dyn Disk, path: PathBuf, bytes: u64) -> Result<Ready, DiskError> {

@@ -42,8 +42,8 @@ fn create(directory: &Path) -> Log {
 }
 
 fn reopen_above(directory: &Path, floor: Floor) -> (Log, Option<Damage>) {
-    let mut examined = examine(&options(directory), floor).unwrap();
-    let damage = examined.damage.take();
+    let examined = examine(&options(directory), floor).unwrap();
+    let damage = examined.damage.clone();
     (examined.finish().unwrap(), damage)
 }
 
