@@ -146,7 +146,7 @@ fn names(options: &LogOptions) -> Result<Vec<String>, DiskError> {
         .disk
         .list(&options.directory)
         .context("list", &options.directory)?;
-    names.retain(|name| name.ends_with(".spare"));
+    names.retain(|name| name.strip_suffix(".spare").is_some());
     Ok(names)
 }
 
