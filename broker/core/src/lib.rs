@@ -25,6 +25,7 @@ mod keyspace;
 mod limits;
 mod outbox;
 mod rest;
+mod selector;
 mod slab;
 mod topic;
 mod transaction;
@@ -36,4 +37,11 @@ pub use command::{
     SubscriptionId, TransactionId,
 };
 pub use effect::{Delivery, DeliveryId, Effect, LoadRequest, Refusal};
-pub use limits::{Limits, MESSAGE_BYTES_MAX, TRANSACTION_BYTES_MAX};
+pub use limits::{
+    Limits, MESSAGE_BYTES_MAX, SELECTOR_BYTES_MAX, SELECTOR_DEPTH_MAX, SELECTOR_RUN_CHARACTERS_MAX,
+    TRANSACTION_BYTES_MAX,
+};
+pub use selector::{
+    Identifier, JmsHeader, Redelivery, Selector, SelectorError, SelectorFault, StringNumbers,
+    Value, message_value,
+};

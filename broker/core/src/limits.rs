@@ -7,6 +7,17 @@ pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
 /// The messages of one transaction, which are one batch. The largest message alone fits.
 pub const TRANSACTION_BYTES_MAX: usize = 32 << 20;
 
+/// A selector, as it is written.
+pub const SELECTOR_BYTES_MAX: usize = 16 << 10;
+
+/// Parentheses, signs and NOT around each other in a selector: what reads or evaluates it needs
+/// stack for each.
+pub const SELECTOR_DEPTH_MAX: usize = 64;
+
+/// Characters between two `%` of a LIKE, if `_` is among them: each costs so much time for each
+/// character of a text.
+pub const SELECTOR_RUN_CHARACTERS_MAX: usize = 256;
+
 /// The broker's bounds. A client that would pass one is refused, waits, or
 /// loses only what it may lose; the process never grows without end.
 #[derive(Debug, Clone, PartialEq, Eq)]
