@@ -1,10 +1,13 @@
-//! What fuzzers call: batches and stored values as they may lie on a disk. See `replicamq-fuzzing`.
+//! What fuzzers call: batches and stored values as they may lie on a disk, and selectors as clients
+//! may write them. See `replicamq-fuzzing`.
 
 mod batch;
 mod boot;
+mod selector;
 
 pub use batch::batch;
 pub use boot::boot;
+pub use selector::selector;
 
 #[cfg(test)]
 mod tests {
@@ -18,5 +21,10 @@ mod tests {
     #[test]
     fn the_corpus_of_boots_passes() {
         replay("boot", super::boot);
+    }
+
+    #[test]
+    fn the_corpus_of_selectors_passes() {
+        replay("selector", super::selector);
     }
 }
