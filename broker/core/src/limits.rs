@@ -7,8 +7,9 @@ pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
 /// The messages of one transaction, which are one batch. The largest message alone fits.
 pub const TRANSACTION_BYTES_MAX: usize = 32 << 20;
 
-/// A selector, as it is written.
-pub const SELECTOR_BYTES_MAX: usize = 16 << 10;
+/// A selector, as it is written. What one costs to keep and to evaluate grows with it: at the worst
+/// some 40 bytes of memory for each, and a look at all headers of a message for every two.
+pub const SELECTOR_BYTES_MAX: usize = 8 << 10;
 
 /// Parentheses, signs and NOT around each other in a selector: what reads or evaluates it needs
 /// stack for each.
