@@ -19,7 +19,7 @@ pub enum SelectorError {
     /// It is not a condition.
     #[error("invalid selector {text:?}: at column {column} {fault}")]
     Invalid {
-        /// The selector, cut after [some](SHOWN_CHARACTERS_MAX) characters.
+        /// The selector, cut where it is too long for a message.
         text: String,
         /// Where the fault is, in characters, from 1.
         column: usize,

@@ -71,6 +71,9 @@ fn tries(text: &str) -> Result<(), TestCaseError> {
         Value::Str("5"),
         Value::Str("aé"),
     ];
+    for choices in ["\0\0", "\u{1}\u{b}"] {
+        crate::fuzz::selector(format!("{choices}{text}").as_bytes());
+    }
     for strings in [StringNumbers::Keep, StringNumbers::Convert] {
         match Selector::parse(text, strings) {
             Ok(Some(selector)) => {
