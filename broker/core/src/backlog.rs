@@ -11,24 +11,21 @@
 //! A feed without consumers may give up what is in the store. Of what was
 //! `returned` a `shadow` stays then, and the message is read again in its turn.
 //!
-//! Invariant: whatever was delivered has a lower sequence than the window's
-//! first message, and no stored message expires in memory behind a gap. So what
-//! is loaded of a gap was never delivered before in this mastership, and no
-//! deletion of it can be under way but a sweep's, which is remembered until no
-//! read can show it. Where shadows are, both are possible: only what has a
-//! shadow counts there.
+//! Whatever was delivered from here has a lower sequence than the window's first message, and no
+//! stored message expires in memory behind a gap. But consumers with a selector take messages
+//! from anywhere (see `view.rs`), and sweeps delete some. So what is read of a gap may be with
+//! somebody or have come back; and what is gone, its feed knows until no read can show it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use replicamq_proto::store::v1::Message;
-
 use crate::entry::{Entry, Held, Memory};
 use crate::limits::Limits;
 
-/// Read while all windows together are full: just enough to go on.
-const PAGE_MESSAGES_MIN: usize = 16;
-const PAGE_BYTES_MIN: usize = 64 << 10;
+mod page;
+
+use page::Part;
+pub(crate) use page::{Loaded, Page, page_max, page_room};
 
 /// Sequences from `from` to below `to` whose messages are only in the store.
 #[derive(Debug)]
@@ -47,11 +44,10 @@ struct Shadow {
     failures: u32,
 }
 
-/// What is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Gap,
-    Shadows,
+/// Where the next message is.
+enum Place {
+    Returned,
+    Window,
 }
 
 /// A read under way. The memory for its answer is reserved.
@@ -62,19 +58,6 @@ struct Loading {
     to: u64,
     bytes: usize,
 }
-
-/// A read to be made.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Page {
-    part: Part,
-    pub(crate) from: u64,
-    pub(crate) to: u64,
-    pub(crate) messages_max: usize,
-    pub(crate) bytes_max: usize,
-}
-
-/// A message that was read: its sequence, its encoded length, itself.
-pub(crate) type Loaded = (u64, usize, Message);
 
 /// See the head of this file.
 #[derive(Debug)]
@@ -97,8 +80,6 @@ pub(crate) struct Backlog {
     pub(crate) recovered_below: u64,
     /// Nothing that [`expire`](Self::expire) may take expires before.
     expires_first_ms: u64,
-    /// What a sweep deleted from the gap. A read may have begun before that.
-    swept: BTreeSet<u64>,
     /// Nothing that only the store has expires before, as far as is known.
     pub(crate) sweep_due_ms: u64,
 }
@@ -123,7 +104,6 @@ impl Backlog {
             visible: next,
             recovered_below,
             expires_first_ms: u64::MAX,
-            swept: BTreeSet::new(),
             sweep_due_ms: if from < next { 0 } else { u64::MAX },
         }
     }
@@ -265,17 +245,22 @@ impl Backlog {
 
     /// The next message to deliver, if it is in memory and committed.
     pub(crate) fn ready(&self) -> Option<&Entry> {
-        let returned = self.returned.first_key_value();
-        if let Some((shadow, _)) = self.shadows.first_key_value() {
-            // It has to be read first.
-            return returned.and_then(|(sequence, entry)| (sequence < shadow).then_some(entry));
+        let window = self.window.front();
+        match self.place()? {
+            Place::Returned => self.returned.first_key_value().map(|(_, entry)| entry),
+            Place::Window => window.filter(|entry| entry.sequence < self.visible),
         }
-        let (_, returned) = returned.unzip();
-        returned.or_else(|| {
-            self.window
-                .front()
-                .filter(|entry| entry.sequence < self.visible)
-        })
+    }
+
+    /// Where the next message is; nowhere if something before it has to be read.
+    fn place(&self) -> Option<Place> {
+        let before = self.shadows.keys().next().copied().unwrap_or(u64::MAX);
+        let front = self.front(u64::MAX);
+        let returned = self.returned.keys().next();
+        if returned.is_some_and(|sequence| *sequence < front && *sequence < before) {
+            return Some(Place::Returned);
+        }
+        (!self.window.is_empty() && front < before).then_some(Place::Window)
     }
 
     /// Whether the oldest message that is not done with is with a consumer.
@@ -286,18 +271,49 @@ impl Backlog {
     /// Takes out what [`ready`](Self::ready) shows.
     pub(crate) fn take(&mut self, memory: &mut Memory) -> Option<Entry> {
         self.ready()?;
-        let entry = if let Some((_, entry)) = self.returned.pop_first() {
-            entry
-        } else {
-            let entry = self.window.pop_front()?;
-            self.unkeep(&entry);
-            entry
+        let entry = match self.place()? {
+            Place::Returned => self.returned.pop_first()?.1,
+            Place::Window => {
+                let entry = self.window.pop_front()?;
+                self.unkeep(&entry);
+                entry
+            }
         };
         if entry.held == Held::Stored {
             memory.windows -= entry.bytes;
         }
         self.open.insert(entry.sequence);
         Some(entry)
+    }
+
+    /// A consumer took this message from elsewhere.
+    pub(crate) fn taken(&mut self, sequence: u64, memory: &mut Memory) {
+        let is_new = self.open.insert(sequence);
+        assert!(is_new, "a message is with one consumer at a time");
+        self.shadows.remove(&sequence);
+        let kept =
+            remove(&mut self.window, sequence).or_else(|| remove(&mut self.behind, sequence));
+        if let Some(entry) = &kept {
+            self.unkeep(entry);
+        }
+        let entry = kept.or_else(|| self.returned.remove(&sequence));
+        if let Some(entry) = entry.filter(|entry| entry.held == Held::Stored) {
+            memory.windows -= entry.bytes;
+        }
+    }
+
+    /// How often a message that only the store has was delivered and given back on purpose.
+    pub(crate) fn counts(&self, sequence: u64) -> (u32, u32) {
+        let shadow = self.shadows.get(&sequence);
+        let returned = self.returned.get(&sequence);
+        let returned = returned.map(|entry| (entry.deliveries, entry.failures));
+        let shadow = shadow.map(|shadow| (shadow.deliveries, shadow.failures));
+        returned.or(shadow).unwrap_or_default()
+    }
+
+    /// Whether a consumer has it.
+    pub(crate) fn is_open(&self, sequence: u64) -> bool {
+        self.open.contains(&sequence)
     }
 
     fn unkeep(&mut self, entry: &Entry) {
@@ -350,8 +366,8 @@ impl Backlog {
         if self.loading.is_some() {
             return None;
         }
-        if !self.shadows.is_empty() {
-            return self.page_of_shadows(limits, memory);
+        if let Some(page) = self.page_of_shadows(limits, memory) {
+            return Some(page);
         }
         let gap = self.gap.as_mut()?;
         let (messages_max, bytes_max) = page_max(limits);
@@ -359,16 +375,9 @@ impl Backlog {
         if !self.window.is_empty() && (is_full || memory.windows >= limits.windows_bytes_max) {
             return None;
         }
-        let (messages_max, bytes_max) = page_room(limits, memory);
-        gap.closing |= gap.to - gap.from <= messages_max as u64;
-        let to = gap.to.min(self.visible);
-        (gap.from < to).then_some(Page {
-            part: Part::Gap,
-            from: gap.from,
-            to,
-            messages_max,
-            bytes_max,
-        })
+        let page = Page::of_gap(gap.from, gap.to.min(self.visible), limits, memory);
+        gap.closing |= gap.to - gap.from <= page.messages_max as u64;
+        (page.from < page.to).then_some(page)
     }
 
     /// Shadows are read when nothing comes before them: they were read ahead once.
@@ -443,7 +452,7 @@ impl Backlog {
     /// Takes what was read of the gap up to `end`.
     fn fill_gap(&mut self, loaded: Vec<Loaded>, end: u64, memory: &mut Memory) {
         for (sequence, encoded_bytes, message) in loaded {
-            if self.swept.contains(&sequence) {
+            if self.is_elsewhere(sequence) {
                 continue;
             }
             self.advance_behind(sequence);
@@ -494,10 +503,22 @@ impl Backlog {
         (self.loading.is_none() && from < to).then_some((from, to))
     }
 
-    /// Takes a message that only the store has out for good, if it is one and was not yet.
-    pub(crate) fn sweep(&mut self, sequence: u64) -> bool {
+    /// Whether it is in the gap.
+    pub(crate) fn is_in_gap(&self, sequence: u64) -> bool {
         let gap = self.gap.as_ref();
-        gap.is_some_and(|gap| (gap.from..gap.to).contains(&sequence)) && self.swept.insert(sequence)
+        gap.is_some_and(|gap| (gap.from..gap.to).contains(&sequence))
+    }
+
+    /// Whether nobody but the store has it.
+    pub(crate) fn is_only_stored(&self, sequence: u64) -> bool {
+        self.is_in_gap(sequence) && !self.is_elsewhere(sequence)
+    }
+
+    /// Whether a message in the gap is with a consumer, or has come back from one.
+    fn is_elsewhere(&self, sequence: u64) -> bool {
+        self.open.contains(&sequence)
+            || self.returned.contains_key(&sequence)
+            || self.shadows.contains_key(&sequence)
     }
 
     /// A sweep found nothing alive from `from`, where the gap begins, to below `to`.
@@ -509,17 +530,6 @@ impl Backlog {
         {
             self.pass_gap(to);
         }
-    }
-
-    /// What was swept is committed and no read is under way: none will show it any more.
-    pub(crate) fn forget_swept(&mut self) {
-        if self.loading.is_none() {
-            self.swept.clear();
-        }
-    }
-
-    pub(crate) fn has_swept(&self) -> bool {
-        !self.swept.is_empty()
     }
 
     /// Copies of the non-persistent messages from `from` to below `to`.
@@ -606,19 +616,9 @@ fn never_if_0(expires_ms: u64) -> u64 {
     }
 }
 
-/// How many messages and bytes are read at a time.
-fn page_max(limits: &Limits) -> (usize, usize) {
-    (limits.window_messages_max / 2, limits.window_bytes_max / 2)
-}
-
-/// The same when memory may be short.
-fn page_room(limits: &Limits, memory: &Memory) -> (usize, usize) {
-    let (mut messages_max, mut bytes_max) = page_max(limits);
-    if limits.windows_bytes_max.saturating_sub(memory.windows) < bytes_max {
-        messages_max = messages_max.min(PAGE_MESSAGES_MIN);
-        bytes_max = bytes_max.min(PAGE_BYTES_MIN);
-    }
-    (messages_max.max(1), bytes_max)
+fn remove(deque: &mut VecDeque<Entry>, sequence: u64) -> Option<Entry> {
+    let index = deque.binary_search_by_key(&sequence, |entry| entry.sequence);
+    deque.remove(index.ok()?)
 }
 
 fn within(deque: &VecDeque<Entry>, from: u64, to: u64) -> impl Iterator<Item = &Entry> {

@@ -9,7 +9,7 @@ use crate::command::{Command, ConnectionId, Disposition, Receipt, TransactionId}
 use crate::duplicate::Duplicates;
 use crate::effect::{Effect, Refusal};
 use crate::entry::Memory;
-use crate::feed::Feed;
+use crate::feed::{Feed, Lane};
 use crate::keyspace;
 use crate::limits::Limits;
 use crate::outbox::{Outbox, Safe};
@@ -51,6 +51,8 @@ pub use status::DestinationStatus;
 pub struct Broker {
     limits: Limits,
     epoch: u64,
+    /// As it is noted in the store.
+    format: u32,
     /// Messages that got their id from this broker.
     ids_made: u64,
     now_ms: u64,
@@ -90,9 +92,9 @@ struct Numbers {
 
 #[derive(Debug, Clone, Copy)]
 enum LoadFor {
-    Feed(Key<Feed>),
+    Feed(Key<Feed>, Lane),
     Browse(Key<Subscription>),
-    Sweep,
+    Sweep(Key<Feed>),
 }
 
 impl Broker {

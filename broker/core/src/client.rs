@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use replicamq_proto::store::v1::Message;
+
 use crate::command::{AcknowledgeMode, ConnectionId, SubscriptionId, TransactionId};
 use crate::effect::{Delivery, DeliveryId, Effect};
 use crate::entry::{Entry, Memory};
-use crate::feed::Feed;
+use crate::feed::{Feed, Lane};
 use crate::limits::Limits;
+use crate::selector::{Redelivery, Selector};
 use crate::slab::{Key, Slab};
 use crate::topic::Topic;
 use crate::transaction::{Target, Transaction};
@@ -59,6 +62,10 @@ pub(crate) struct Subscription {
     pub(crate) connection_id: ConnectionId,
     pub(crate) id: SubscriptionId,
     pub(crate) source: Source,
+    /// Which messages of a feed it gets.
+    pub(crate) lane: Lane,
+    /// Which of a topic, or of a queue that it browses.
+    pub(crate) selector: Option<Arc<Selector>>,
     pub(crate) mode: AcknowledgeMode,
     pub(crate) credit: usize,
     pub(crate) outstanding: BTreeMap<DeliveryId, Entry>,
@@ -78,6 +85,12 @@ impl Subscription {
     pub(crate) fn has_credit(&self) -> bool {
         self.outstanding.len() < self.credit
     }
+
+    /// Whether its selector, if it has one, takes a copy of this message.
+    pub(crate) fn wants(&self, message: &Message) -> bool {
+        let selector = self.selector.as_ref();
+        selector.is_none_or(|selector| selector.matches_message(message, Redelivery::default()))
+    }
 }
 
 /// What a new subscription is made of.
@@ -86,6 +99,8 @@ pub(crate) struct NewSubscription {
     pub(crate) connection: Key<Connection>,
     pub(crate) id: SubscriptionId,
     pub(crate) source: Source,
+    pub(crate) lane: Lane,
+    pub(crate) selector: Option<Arc<Selector>>,
     pub(crate) mode: AcknowledgeMode,
     pub(crate) credit: u32,
     pub(crate) browse: Option<Browse>,
@@ -166,6 +181,8 @@ impl Clients {
             connection_id: connection.id,
             id: new.id,
             source: new.source,
+            lane: new.lane,
+            selector: new.selector,
             mode: new.mode,
             credit: usize::try_from(new.credit.max(1)).unwrap_or(usize::MAX),
             outstanding: BTreeMap::new(),

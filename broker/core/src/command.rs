@@ -140,6 +140,9 @@ pub struct Subscribe {
     pub browse: bool,
     /// Name of a durable topic subscription; needs a client id.
     pub durable: Option<String>,
+    /// Which messages it wants, as a condition on their headers (see [`Selector`](crate::Selector)); blank is
+    /// none. What it does not select of a queue stays for others.
+    pub selector: Option<String>,
     /// Owed once deliveries may begin (and, for a new durable subscription, it is committed).
     pub receipt: Option<Receipt>,
 }

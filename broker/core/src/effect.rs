@@ -7,6 +7,7 @@ use replicamq_proto::store::v1::Message;
 use thiserror::Error;
 
 use crate::command::{ConnectionId, Receipt, SubscriptionId};
+use crate::selector::SelectorError;
 
 /// One handing-over of a message to a subscription. Rises within a
 /// subscription; a redelivery gets a new one.
@@ -95,6 +96,9 @@ pub enum Refusal {
     /// CONNECT came twice.
     #[error("this connection was accepted before: send CONNECT once")]
     AlreadyConnected,
+    /// The selector does not parse.
+    #[error("{0}")]
+    InvalidSelector(SelectorError),
     /// Another connection has this client id.
     #[error(
         "client id {client_id:?} is already connected; a client id belongs to one connection at a time: close the other one or choose another id"

@@ -2,14 +2,23 @@
 //! or the copy of a topic that belongs to one durable subscription.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
-use crate::backlog::Backlog;
+use replicamq_proto::store::v1::Message;
+
+use crate::backlog::{Backlog, Loaded, Page};
 use crate::client::Subscription;
+use crate::entry::{Entry, Held, Memory};
+use crate::gone::Gone;
 use crate::keyspace::message::Log;
 use crate::keyspace::{durable, queue};
+use crate::limits::Limits;
 use crate::rest::Rest;
+use crate::selector::{Redelivery, Selector};
 use crate::slab::Key;
 use crate::topic::Topic;
+use crate::view::View;
+use crate::views::Views;
 
 /// Messages below may have been delivered. A message is delivered only below
 /// the committed mark, so that a new master knows what may be a repetition.
@@ -38,6 +47,15 @@ pub(crate) struct Durable {
     pub(crate) topic: Key<Topic>,
     /// Acknowledged ahead of the lowest unacknowledged message.
     pub(crate) marks: BTreeSet<u64>,
+    pub(crate) selector: Option<Arc<Selector>>,
+}
+
+impl Durable {
+    /// Whether its selector, if it has one, takes this message.
+    pub(crate) fn wants(&self, message: &Message) -> bool {
+        let selector = self.selector.as_ref();
+        selector.is_none_or(|selector| selector.matches_message(message, Redelivery::default()))
+    }
 }
 
 #[derive(Debug)]
@@ -58,8 +76,12 @@ pub(crate) struct Feed {
     /// Every message that ever came has a lower sequence.
     pub(crate) next: u64,
     pub(crate) consumers: Vec<Key<Subscription>>,
-    /// Those that may have credit, in the order of their turns.
+    /// Those without a selector that may have credit, in the order of their turns.
     pub(crate) ring: VecDeque<Key<Subscription>>,
+    /// What those with a selector see.
+    pub(crate) views: Views,
+    /// Deleted, and perhaps still read.
+    pub(crate) gone: Gone,
     pub(crate) dispatched: Watermark,
     /// Its record goes into the batch being built.
     pub(crate) dirty: bool,
@@ -73,6 +95,13 @@ pub(crate) struct Feed {
     pub(crate) in_flight: u64,
     pub(crate) enqueued: u64,
     pub(crate) dequeued: u64,
+}
+
+/// Which of a feed's messages, and for whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    All,
+    Selected(Key<View>),
 }
 
 impl Feed {
@@ -92,6 +121,8 @@ impl Feed {
             next,
             consumers: Vec::new(),
             ring: VecDeque::new(),
+            views: Views::new(),
+            gone: Gone::default(),
             dispatched: Watermark {
                 committed: dispatched,
                 proposed: dispatched,
@@ -123,14 +154,135 @@ impl Feed {
         }
     }
 
+    /// Those of a lane that may have credit, in the order of their turns.
+    pub(crate) fn ring(&mut self, lane: Lane) -> &mut VecDeque<Key<Subscription>> {
+        match lane {
+            Lane::All => &mut self.ring,
+            Lane::Selected(view) => {
+                let view = self.views.get_mut(view);
+                &mut view.expect("a view is there as long as its consumers").ring
+            }
+        }
+    }
+
+    /// The next message of a lane, if it is in memory and committed.
+    pub(crate) fn ready(&self, lane: Lane) -> Option<&Entry> {
+        match lane {
+            Lane::All => self.backlog.ready(),
+            Lane::Selected(view) => self.views.get(view)?.next(self.backlog.visible),
+        }
+    }
+
+    /// Takes out what [`ready`](Self::ready) shows, of all lanes.
+    pub(crate) fn take(&mut self, lane: Lane, memory: &mut Memory) -> Option<Entry> {
+        let entry = match lane {
+            Lane::All => self.backlog.take(memory)?,
+            Lane::Selected(_) => {
+                let entry = self.ready(lane)?.clone();
+                self.backlog.taken(entry.sequence, memory);
+                entry
+            }
+        };
+        self.views.taken(entry.sequence, memory);
+        Some(entry)
+    }
+
+    /// The read that should be made now for a lane, if any: it is under way then.
+    pub(crate) fn page(
+        &mut self,
+        lane: Lane,
+        token: u64,
+        limits: &Limits,
+        memory: &mut Memory,
+    ) -> Option<Page> {
+        match lane {
+            Lane::All => {
+                let page = self.backlog.page(limits, memory)?;
+                self.backlog.begin_loading(token, &page, memory);
+                Some(page)
+            }
+            Lane::Selected(view) => {
+                let view = self.views.get_mut(view)?;
+                let page = view.page(self.backlog.visible, limits, memory)?;
+                view.begin_loading(token, &page, memory);
+                Some(page)
+            }
+        }
+    }
+
+    /// A taken message comes back to its place.
+    pub(crate) fn give_back(&mut self, entry: Entry, memory: &mut Memory) {
+        self.views.put(&entry, memory);
+        self.backlog.give_back(entry, memory);
+    }
+
+    pub(crate) fn may_expire(&self, now_ms: u64) -> bool {
+        self.backlog.may_expire(now_ms) || self.views.may_expire(now_ms)
+    }
+
+    /// Takes out what has expired in memory, as [`take`](Self::take) does.
+    pub(crate) fn expire(&mut self, now_ms: u64, memory: &mut Memory) -> Vec<Entry> {
+        let mut expired = self.backlog.expire(now_ms, memory);
+        for entry in &expired {
+            self.views.taken(entry.sequence, memory);
+        }
+        for (sequence, entry) in self.views.expired(now_ms) {
+            self.backlog.taken(sequence, memory);
+            self.views.taken(sequence, memory);
+            expired.push(entry);
+        }
+        expired
+    }
+
+    /// A message of the store is done with, by this batch.
+    pub(crate) fn delete(&mut self, sequence: u64, batch: u64) {
+        if !self.views.is_empty() || self.backlog.is_in_gap(sequence) {
+            self.gone.insert(sequence, batch);
+        }
+    }
+
+    /// What was read for a lane is there, except what is not to be had.
+    pub(crate) fn loaded(
+        &mut self,
+        lane: Lane,
+        mut loaded: Vec<Loaded>,
+        more_from: Option<u64>,
+        memory: &mut Memory,
+    ) {
+        let gone = &self.gone;
+        loaded.retain(|(sequence, ..)| !gone.contains(*sequence));
+        let view = match lane {
+            Lane::All => return self.backlog.page_in(loaded, more_from, memory),
+            Lane::Selected(view) => view,
+        };
+        let backlog = &self.backlog;
+        loaded.retain(|(sequence, ..)| !backlog.is_open(*sequence));
+        let entries = loaded
+            .into_iter()
+            .map(|(sequence, encoded_bytes, message)| {
+                let message = Arc::new(message);
+                let mut entry = Entry::new(sequence, message, encoded_bytes, Held::Stored);
+                (entry.deliveries, entry.failures) = backlog.counts(sequence);
+                entry
+            });
+        self.views.page_in(view, entries, more_from, memory);
+    }
+
     /// How far the watermark should be now. `horizon`: where the next message
     /// would be.
     pub(crate) fn watermark_wanted(&self, horizon: u64, step: u64) -> u64 {
         if self.consumers.is_empty() {
             return self.dispatched.proposed;
         }
-        let ahead = self.backlog.front(self.next).saturating_add(step);
+        let own = self.takes_all().then(|| self.backlog.front(self.next));
+        let front = own.max(self.views.front(self.next)).unwrap_or(self.next);
+        let ahead = front.saturating_add(step);
         self.dispatched.proposed.max(horizon.min(ahead))
+    }
+
+    /// Whether it has a consumer without a selector.
+    pub(crate) fn takes_all(&self) -> bool {
+        self.consumers.len() > self.views.consumers()
     }
 }
 

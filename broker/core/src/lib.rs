@@ -21,6 +21,7 @@ mod entry;
 mod feed;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod gone;
 mod keyspace;
 mod limits;
 mod outbox;
@@ -29,6 +30,8 @@ mod selector;
 mod slab;
 mod topic;
 mod transaction;
+mod view;
+mod views;
 
 pub use address::{Address, DestinationKind};
 pub use broker::{Boot, BootError, Broker, DEAD_LETTER_HEADERS, DestinationStatus};

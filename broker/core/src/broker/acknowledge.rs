@@ -142,6 +142,7 @@ impl Broker {
             Owner::Queue(queue) => {
                 queue.record.depth -= 1;
                 self.outbox.encoder.delete(&feed.log.key(entry.sequence));
+                feed.delete(entry.sequence, self.outbox.number());
             }
             Owner::Durable(durable) => {
                 if entry.sequence > feed.backlog.lowest(feed.next) {
@@ -165,7 +166,7 @@ impl Broker {
             Source::Feed(key) => {
                 let feed = &mut self.feeds[key];
                 feed.in_flight -= 1;
-                feed.backlog.give_back(entry, &mut self.memory);
+                feed.give_back(entry, &mut self.memory);
                 self.note_idle(key);
             }
             Source::Topic(_) => {

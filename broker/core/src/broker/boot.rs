@@ -4,6 +4,7 @@
 //! heard, and be taken for dead.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -17,6 +18,7 @@ use crate::keyspace::message::Log;
 use crate::keyspace::{Damage, duplicate, durable, format, mark, queue, topic};
 use crate::limits::Limits;
 use crate::outbox::Outbox;
+use crate::selector::{Selector, StringNumbers};
 use crate::slab::{Key, Slab};
 use crate::topic::Topic;
 
@@ -24,6 +26,7 @@ use crate::topic::Topic;
 #[derive(Debug)]
 pub struct Boot {
     limits: Limits,
+    format: u32,
     records: Records,
     duplicates: Duplicates,
 }
@@ -34,6 +37,7 @@ impl Boot {
     pub fn new(limits: Limits) -> Self {
         Self {
             duplicates: Duplicates::new(&limits),
+            format: format::FIRST,
             records: Records::default(),
             limits,
         }
@@ -48,7 +52,7 @@ impl Boot {
                         let known = format::FORMAT;
                         return Err(BootError::NewerFormat { found, known });
                     }
-                    parsed => parsed.map(drop),
+                    parsed => parsed.map(|found| self.format = found),
                 },
                 Some(&duplicate::PAGE_KIND) => duplicate::Page::parse(&key, value)
                     .and_then(|page| self.duplicates.restore_page(&page)),
@@ -150,6 +154,7 @@ impl Broker {
     fn new(epoch: u64, boot: Boot) -> Result<Self, BootError> {
         let Boot {
             limits,
+            format,
             mut records,
             mut duplicates,
         } = boot;
@@ -157,6 +162,7 @@ impl Broker {
         records.lift_topics();
         let mut broker = Self {
             epoch,
+            format,
             ids_made: 0,
             now_ms: 0,
             feeds: Slab::new(),
@@ -196,7 +202,13 @@ impl Broker {
                 topic: record.topic,
             })?;
             let marks = records.marks.remove(&number).unwrap_or_default();
-            broker.add_durable(number, record, topic, marks);
+            let selector = Selector::parse(&record.selector, StringNumbers::Keep);
+            let selector = selector.map_err(|error| BootError::Damaged {
+                key: Bytes::copy_from_slice(&durable::key(number)),
+                reason: error.to_string(),
+            })?;
+            let rest = (marks, selector.map(Arc::new));
+            broker.add_durable(number, record, topic, rest);
         }
         Ok(broker)
     }
@@ -231,7 +243,7 @@ impl Broker {
         number: u32,
         record: durable::Record,
         topic: Key<Topic>,
-        mut marks: BTreeSet<u64>,
+        (mut marks, selector): (BTreeSet<u64>, Option<Arc<Selector>>),
     ) -> Key<Feed> {
         let name = (record.client_id.clone(), record.name.clone());
         let log = Log::Topic(self.topics[topic].number);
@@ -245,6 +257,7 @@ impl Broker {
             record,
             topic,
             marks,
+            selector,
         });
         let key = self.feeds.insert(Feed::new(number, log, owner, cursors));
         self.topics[topic].durables.push(key);

@@ -99,6 +99,9 @@ impl Broker {
         );
         page.sort_unstable_by_key(|entry| entry.sequence);
         for mut entry in page {
+            if !subscription.wants(&entry.message) {
+                continue;
+            }
             entry.held = Held::Copy;
             entry.deliveries = 0;
             subscription.pending_bytes += entry.bytes;

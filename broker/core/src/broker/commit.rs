@@ -6,9 +6,9 @@ use prost::Message as _;
 use crate::backlog::Loaded;
 use crate::broker::{Broker, LoadFor};
 use crate::effect::Effect;
-use crate::feed::{Feed, Owner};
+use crate::feed::{Feed, Lane, Owner};
 use crate::keyspace::message::{Log, parse_value};
-use crate::keyspace::{durable, mark, queue, topic};
+use crate::keyspace::{durable, format, mark, queue, topic};
 use crate::outbox::Touched;
 use crate::slab::Key;
 use crate::topic::Topic;
@@ -106,6 +106,7 @@ impl Broker {
             next
         };
         feed.backlog.visible = feed.backlog.visible.max(seen);
+        feed.gone.forget(committed);
         self.dispatch(key, effects);
     }
 
@@ -126,28 +127,33 @@ impl Broker {
         match self.loads.remove(&token) {
             // Who asked is gone.
             None => {}
-            Some(LoadFor::Feed(key)) => self.feed_loaded(key, pairs, more, effects),
+            Some(LoadFor::Feed(key, lane)) => {
+                self.feed_loaded(token, (key, lane), (pairs, more), effects);
+            }
             Some(LoadFor::Browse(key)) => self.browse_loaded(key, pairs, more, effects),
-            Some(LoadFor::Sweep) => self.sweep_loaded(pairs, more),
+            Some(LoadFor::Sweep(key)) => self.sweep_loaded(token, key, pairs, more),
         }
         self.wake_starved(effects);
     }
 
     fn feed_loaded(
         &mut self,
-        key: Key<Feed>,
-        pairs: Vec<(Bytes, Bytes)>,
-        more: bool,
+        token: u64,
+        (key, lane): (Key<Feed>, Lane),
+        (pairs, more): (Vec<(Bytes, Bytes)>, bool),
         effects: &mut Vec<Effect>,
     ) {
         let feed = &mut self.feeds[key];
         let mut loaded = read(feed, pairs);
         let end = loaded.last().map(|(sequence, ..)| *sequence + 1);
         if let Owner::Durable(durable) = &feed.owner {
-            loaded.retain(|(sequence, ..)| !durable.marks.contains(sequence));
+            loaded.retain(|(sequence, _, message)| {
+                !durable.marks.contains(sequence) && durable.wants(message)
+            });
         }
         let more = more.then(|| end.expect("the store says there is more but gives nothing"));
-        feed.backlog.page_in(loaded, more, &mut self.memory);
+        feed.loaded(lane, loaded, more, &mut self.memory);
+        feed.gone.read_ends(token, self.outbox.committed());
         self.note_idle(key);
         self.dispatch(key, effects);
     }
@@ -160,6 +166,15 @@ impl Broker {
             if !feed.consumers.is_empty() {
                 self.outbox.touch_feed(*feed_key, feed);
             }
+        }
+    }
+
+    /// From now on the store holds what older builds would misread.
+    pub(super) fn note_format(&mut self, format: u32) {
+        if format > self.format {
+            self.format = format;
+            let encoder = &mut self.outbox.encoder;
+            encoder.put(&[format::KIND], &format.to_be_bytes());
         }
     }
 

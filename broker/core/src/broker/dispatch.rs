@@ -6,7 +6,7 @@ use crate::broker::{Broker, LoadFor};
 use crate::client::{Connection, Room, Source, Subscription};
 use crate::effect::{Effect, LoadRequest};
 use crate::entry::Held;
-use crate::feed::Feed;
+use crate::feed::{Feed, Lane};
 use crate::slab::Key;
 
 /// What keeps a feed from delivering its next message.
@@ -22,16 +22,28 @@ enum Next {
 impl Broker {
     /// Hands out what is ready, in order, to consumers in turn.
     pub(super) fn dispatch(&mut self, key: Key<Feed>, effects: &mut Vec<Effect>) {
-        while let Some(subscription) = self.next_consumer(key) {
-            match self.next_message(key) {
-                Next::Wait => break,
+        self.dispatch_lane(key, Lane::All, effects);
+        for view in self.feeds[key].views.take_stirred() {
+            self.dispatch_lane(key, Lane::Selected(view), effects);
+        }
+    }
+
+    fn dispatch_lane(&mut self, key: Key<Feed>, lane: Lane, effects: &mut Vec<Effect>) {
+        while let Some(subscription) = self.next_consumer(key, lane) {
+            match self.next_message(key, lane) {
+                Next::Wait => {
+                    if let Lane::Selected(view) = lane {
+                        self.feeds[key].views.stir(view);
+                    }
+                    break;
+                }
                 Next::Expired => {
-                    let entry = self.feeds[key].backlog.take(&mut self.memory);
+                    let entry = self.feeds[key].take(lane, &mut self.memory);
                     self.consume(key, &entry.expect("an expired message was ready"));
                 }
                 Next::Deliver { is_recovered } => {
                     let feed = &mut self.feeds[key];
-                    let entry = feed.backlog.take(&mut self.memory);
+                    let entry = feed.take(lane, &mut self.memory);
                     let entry = entry.expect("a message was ready");
                     let (held, sequence) = (entry.held, entry.sequence);
                     feed.in_flight += 1;
@@ -39,37 +51,37 @@ impl Broker {
                         self.clients
                             .deliver(subscription, entry, is_recovered, &mut self.memory);
                     effects.push(effect);
-                    feed.ring.rotate_left(1);
+                    feed.ring(lane).rotate_left(1);
                     if held == Held::Stored {
                         self.lift_watermark(key, sequence);
                     }
                 }
             }
         }
-        self.request_page(key, effects);
+        self.request_page(key, lane, effects);
     }
 
     /// The consumer whose turn it is. Those who cannot take more leave the ring.
-    fn next_consumer(&mut self, key: Key<Feed>) -> Option<Key<Subscription>> {
-        let feed = &mut self.feeds[key];
+    fn next_consumer(&mut self, key: Key<Feed>, lane: Lane) -> Option<Key<Subscription>> {
+        let ring = self.feeds[key].ring(lane);
         loop {
-            let subscription = *feed.ring.front()?;
+            let subscription = *ring.front()?;
             match self.clients.room(subscription, &self.limits, &self.memory) {
                 Room::Free => return Some(subscription),
                 Room::Full | Room::Blocked => {
-                    feed.ring.pop_front();
+                    ring.pop_front();
                     self.clients.subscriptions[subscription].in_ring = false;
                 }
             }
         }
     }
 
-    fn next_message(&mut self, key: Key<Feed>) -> Next {
+    fn next_message(&mut self, key: Key<Feed>, lane: Lane) -> Next {
         let feed = &mut self.feeds[key];
         if feed.waits_for_marks(self.limits.durable_marks_max) {
             return Next::Wait;
         }
-        let Some(entry) = feed.backlog.ready() else {
+        let Some(entry) = feed.ready(lane) else {
             return Next::Wait;
         };
         if entry.is_expired(self.now_ms) {
@@ -98,24 +110,31 @@ impl Broker {
         }
     }
 
-    /// Reads on, before the consumers of a feed have emptied its window.
-    fn request_page(&mut self, key: Key<Feed>, effects: &mut Vec<Effect>) {
-        if self.feeds[key].consumers.is_empty() {
+    /// Reads on, before the consumers of a lane have emptied what is in memory.
+    fn request_page(&mut self, key: Key<Feed>, lane: Lane, effects: &mut Vec<Effect>) {
+        if lane == Lane::All && !self.feeds[key].takes_all() {
             return;
         }
         if self.memory.windows >= self.limits.windows_bytes_max {
             self.evict_idle();
         }
         let feed = &mut self.feeds[key];
-        let Some(page) = feed.backlog.page(&self.limits, &self.memory) else {
+        if let Lane::Selected(key) = lane
+            && let Some(view) = feed.views.get(key)
+            && view.waits(self.outbox.committed())
+        {
+            feed.views.stir(key);
+            return;
+        }
+        let token = self.last_load + 1;
+        let Some(page) = feed.page(lane, token, &self.limits, &mut self.memory) else {
             return;
         };
-        self.last_load += 1;
-        feed.backlog
-            .begin_loading(self.last_load, &page, &mut self.memory);
-        self.loads.insert(self.last_load, LoadFor::Feed(key));
+        self.last_load = token;
+        feed.gone.read_begins(token, self.outbox.committed());
+        self.loads.insert(token, LoadFor::Feed(key, lane));
         effects.push(Effect::Load(LoadRequest {
-            token: self.last_load,
+            token,
             from: feed.log.key_bytes(page.from),
             to: feed.log.key_bytes(page.to),
             pairs_max: page.messages_max,
@@ -154,11 +173,12 @@ impl Broker {
         match subscription.source {
             Source::Feed(feed) => {
                 let may_wait = subscription.in_ring || !subscription.has_credit();
+                let lane = subscription.lane;
                 if !may_wait && !self.clients.is_blocked(key) {
                     self.clients.subscriptions[key].in_ring = true;
-                    self.feeds[feed].ring.push_back(key);
+                    self.feeds[feed].ring(lane).push_back(key);
                 }
-                self.dispatch(feed, effects);
+                self.dispatch_lane(feed, lane, effects);
             }
             Source::Topic(_) | Source::Browse(_) => self.dispatch_pending(key, effects),
         }

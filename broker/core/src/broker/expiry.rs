@@ -18,11 +18,11 @@ impl Broker {
         let feeds: Vec<Key<Feed>> = self
             .feeds
             .iter()
-            .filter(|(_, feed)| feed.backlog.may_expire(now_ms))
+            .filter(|(_, feed)| feed.may_expire(now_ms))
             .map(|(key, _)| key)
             .collect();
         for key in feeds {
-            let expired = self.feeds[key].backlog.expire(now_ms, &mut self.memory);
+            let expired = self.feeds[key].expire(now_ms, &mut self.memory);
             for entry in expired {
                 self.consume(key, &entry);
             }

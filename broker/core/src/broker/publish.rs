@@ -76,14 +76,18 @@ impl Broker {
     /// Keeps a stored message in memory, if consumers will want it soon.
     fn keep(&mut self, key: Key<Feed>, sequence: u64, message: Arc<Message>, encoded_bytes: usize) {
         let bytes = cost(encoded_bytes);
-        let has_consumers = !self.feeds[key].consumers.is_empty();
-        if has_consumers && self.memory.windows + bytes > self.limits.windows_bytes_max {
+        if !self.feeds[key].consumers.is_empty()
+            && self.memory.windows + bytes > self.limits.windows_bytes_max
+        {
             self.evict_idle();
         }
         let feed = &mut self.feeds[key];
         let expires_ms = message.expires_ms;
-        if has_consumers && feed.backlog.has_room(bytes, &self.limits, &self.memory) {
-            let entry = Entry::new(sequence, message, encoded_bytes, Held::Stored);
+        let entry = Entry::new(sequence, message, encoded_bytes, Held::Stored);
+        if !feed.views.is_empty() {
+            feed.views.offer(&entry, &self.limits, &mut self.memory);
+        }
+        if feed.takes_all() && feed.backlog.has_room(bytes, &self.limits, &self.memory) {
             feed.backlog.push_stored(entry, &mut self.memory);
         } else {
             feed.backlog.skip(sequence, expires_ms, &mut self.memory);
@@ -112,6 +116,7 @@ impl Broker {
         let entry = Entry::new(sequence, Arc::new(message), encoded_bytes, Held::Volatile);
         self.memory.volatile += entry.bytes;
         feed.volatile_bytes += entry.bytes;
+        feed.views.put(&entry, &mut self.memory);
         feed.backlog.push_volatile(entry);
         self.dispatch(key, effects);
         Safe::Now
@@ -175,6 +180,9 @@ impl Broker {
 
     fn offer_copy(&mut self, key: Key<Subscription>, publication: &Publication) {
         let subscription = &mut self.clients.subscriptions[key];
+        if !subscription.wants(&publication.message) {
+            return;
+        }
         let message = Arc::clone(&publication.message);
         let entry = Entry::new(
             publication.sequence,
@@ -204,6 +212,17 @@ impl Broker {
         }
         feed.next = sequence + 1;
         feed.backlog.visible = feed.next;
+        if let Owner::Durable(durable) = &feed.owner
+            && !durable.wants(&publication.message)
+        {
+            // It is done with this one.
+            if publication.is_stored {
+                let topic = &mut self.topics[durable.topic];
+                topic.settled_messages += 1;
+                topic.settled_bytes += cost(publication.encoded_bytes);
+            }
+            return;
+        }
         let message = Arc::clone(&publication.message);
         if publication.is_stored {
             feed.enqueued += 1;

@@ -1,17 +1,20 @@
 //! Subscriptions begin and end, durable ones among them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::address::{Address, DestinationKind};
 use crate::broker::Broker;
 use crate::client::{Connection, NewSubscription, Source, Subscription};
 use crate::command::{Subscribe, SubscriptionId};
 use crate::effect::{Effect, Refusal};
-use crate::feed::{Feed, Owner};
-use crate::keyspace::{durable, mark};
+use crate::feed::{Feed, Lane, Owner};
+use crate::keyspace::{durable, format, mark};
 use crate::outbox::Safe;
+use crate::selector::{Selector, StringNumbers};
 use crate::slab::Key;
 use crate::topic::Topic;
+use crate::view::Stored;
 
 impl Broker {
     pub(super) fn subscribe(
@@ -31,7 +34,9 @@ impl Broker {
                 cure: "end some, or spread them over connections",
             });
         }
-        let (source, safe) = self.source(connection, subscribe)?;
+        let selector = selector(subscribe)?;
+        let (source, safe) = self.source(connection, subscribe, selector.as_ref())?;
+        let lane = self.lane(source, selector.as_ref());
         let browse = match source {
             Source::Browse(feed) => Some(self.browse(feed)),
             Source::Feed(_) | Source::Topic(_) => None,
@@ -40,6 +45,8 @@ impl Broker {
             connection,
             id: subscribe.subscription,
             source,
+            lane,
+            selector,
             mode: subscribe.mode,
             credit: subscribe.credit,
             browse,
@@ -56,11 +63,32 @@ impl Broker {
         Ok(safe)
     }
 
+    /// Consumers of a queue with a selector have a view of it. Where a durable subscription has
+    /// one, nothing else comes to it.
+    fn lane(&mut self, source: Source, selector: Option<&Arc<Selector>>) -> Lane {
+        let (Source::Feed(key), Some(selector)) = (source, selector) else {
+            return Lane::All;
+        };
+        let feed = &mut self.feeds[key];
+        if matches!(feed.owner, Owner::Durable(_)) {
+            return Lane::All;
+        }
+        let (backlog, views) = (&feed.backlog, &mut feed.views);
+        let stored = Stored {
+            from: backlog.lowest(feed.next),
+            next: feed.next,
+            changed: feed.last_batch,
+        };
+        let volatile = || backlog.volatile_between(0, u64::MAX);
+        Lane::Selected(views.join(selector, stored, volatile, &mut self.memory))
+    }
+
     /// Where the messages of a new subscription will come from.
     fn source(
         &mut self,
         connection: Key<Connection>,
         subscribe: &Subscribe,
+        selector: Option<&Arc<Selector>>,
     ) -> Result<(Source, Safe), Refusal> {
         let address = self.parse(&subscribe.destination)?;
         let wrong = |reason| {
@@ -84,7 +112,7 @@ impl Broker {
                 Ok((Source::Topic(self.topic(address.name)?), Safe::Now))
             }
             (DestinationKind::Topic, false, Some(name)) => {
-                self.durable_source(connection, address, name)
+                self.durable_source(connection, address, (name, selector))
             }
         }
     }
@@ -93,7 +121,7 @@ impl Broker {
         &mut self,
         connection: Key<Connection>,
         address: Address<'_>,
-        name: &str,
+        (name, selector): (&str, Option<&Arc<Selector>>),
     ) -> Result<(Source, Safe), Refusal> {
         let key = self.durable_key(connection, name)?;
         self.check_name("the length of a durable subscription's name", name)?;
@@ -106,7 +134,7 @@ impl Broker {
         }
         let topic = self.topic(address.name)?;
         match known {
-            Some(feed) if self.topic_of(feed) == Some(topic) => {
+            Some(feed) if self.is_same(feed, topic, selector) => {
                 // A new one may still be waiting for its commit.
                 return Ok((Source::Feed(feed), self.outbox.everything()));
             }
@@ -121,7 +149,7 @@ impl Broker {
             }
             None => {}
         }
-        let feed = self.make_durable(key, topic);
+        let feed = self.make_durable(key, topic, selector);
         Ok((Source::Feed(feed), self.outbox.this_batch()))
     }
 
@@ -130,6 +158,7 @@ impl Broker {
         &mut self,
         (client_id, name): (String, String),
         topic: Key<Topic>,
+        selector: Option<&Arc<Selector>>,
     ) -> Key<Feed> {
         let number = self.numbers.durable;
         self.numbers.durable += 1;
@@ -140,8 +169,13 @@ impl Broker {
             topic: self.topics[topic].number,
             acknowledged: next,
             dispatched: next,
+            selector: selector.map_or_else(String::new, |selector| selector.as_str().to_owned()),
         };
-        let feed = self.add_durable(number, record, topic, BTreeSet::new());
+        if selector.is_some() {
+            self.note_format(format::SELECTORS);
+        }
+        let rest = (BTreeSet::new(), selector.cloned());
+        let feed = self.add_durable(number, record, topic, rest);
         self.outbox.touch_feed(feed, &mut self.feeds[feed]);
         self.outbox.touch_topic(topic, &mut self.topics);
         feed
@@ -156,10 +190,13 @@ impl Broker {
         Ok((client_id.ok_or(Refusal::ClientIdMissing)?, name.to_owned()))
     }
 
-    fn topic_of(&self, key: Key<Feed>) -> Option<Key<Topic>> {
+    /// Whether a durable subscription is to this topic, with this selector.
+    fn is_same(&self, key: Key<Feed>, topic: Key<Topic>, selector: Option<&Arc<Selector>>) -> bool {
         match &self.feeds[key].owner {
-            Owner::Queue(_) => None,
-            Owner::Durable(durable) => Some(durable.topic),
+            Owner::Queue(_) => false,
+            Owner::Durable(durable) => {
+                durable.topic == topic && durable.selector.as_ref() == selector
+            }
         }
     }
 
@@ -229,7 +266,7 @@ impl Broker {
                 for (_, entry) in subscription.outstanding {
                     self.give_back(source, key, entry);
                 }
-                self.leave_feed(feed, key);
+                self.leave_feed(feed, key, subscription.lane);
                 Some(feed)
             }
             Source::Topic(topic) => {
@@ -247,10 +284,23 @@ impl Broker {
         }
     }
 
-    fn leave_feed(&mut self, key: Key<Feed>, subscription: Key<Subscription>) {
+    fn leave_feed(&mut self, key: Key<Feed>, subscription: Key<Subscription>, lane: Lane) {
         let feed = &mut self.feeds[key];
         feed.consumers.retain(|consumer| *consumer != subscription);
-        feed.ring.retain(|consumer| *consumer != subscription);
+        feed.ring(lane).retain(|consumer| *consumer != subscription);
+        if let Lane::Selected(view) = lane
+            && let Some(token) = feed.views.leave(view, &mut self.memory)
+        {
+            self.loads.remove(&token);
+            feed.gone.read_ends(token, self.outbox.committed());
+        }
         self.note_idle(key);
     }
+}
+
+fn selector(subscribe: &Subscribe) -> Result<Option<Arc<Selector>>, Refusal> {
+    let text = subscribe.selector.as_deref().unwrap_or_default();
+    let parsed = Selector::parse(text, StringNumbers::Keep);
+    let parsed = parsed.map_err(Refusal::InvalidSelector)?;
+    Ok(parsed.map(Arc::new))
 }

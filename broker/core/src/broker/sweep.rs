@@ -21,8 +21,6 @@ pub(super) struct Sweep {
     dead_from: Option<u64>,
     /// When the first of those that were left expires.
     due_ms: u64,
-    /// The last batch with a deletion of this sweep.
-    batch: u64,
     /// The read under way, and where it ends.
     reading: Option<(u64, u64)>,
 }
@@ -43,22 +41,13 @@ impl Broker {
         let Some(feed) = self.feeds.get_mut(sweep.feed) else {
             return;
         };
-        if sweep.batch <= self.outbox.committed() {
-            feed.backlog.forget_swept();
-        }
         if !feed.consumers.is_empty() || feed.backlog.loading().is_some() {
             // Its consumers find what is expired. What they leave is looked at again.
             feed.backlog.sweep_due_ms = 0;
-            if feed.backlog.has_swept() {
-                self.sweep = Some(sweep);
-            }
             return;
         }
         let Some((from, to)) = feed.backlog.sweep_range(sweep.cursor) else {
             feed.backlog.sweep_due_ms = feed.backlog.sweep_due_ms.min(sweep.due_ms);
-            if feed.backlog.has_swept() {
-                self.sweep = Some(sweep);
-            }
             return;
         };
         if from > sweep.cursor && sweep.dead_from.is_some() {
@@ -66,7 +55,10 @@ impl Broker {
             sweep.dead_from = Some(from);
         }
         self.last_load += 1;
-        self.loads.insert(self.last_load, LoadFor::Sweep);
+        self.loads
+            .insert(self.last_load, LoadFor::Sweep(sweep.feed));
+        feed.gone
+            .read_begins(self.last_load, self.outbox.committed());
         effects.push(Effect::Load(LoadRequest {
             token: self.last_load,
             from: feed.log.key_bytes(from),
@@ -107,13 +99,25 @@ impl Broker {
             cursor: from,
             dead_from: Some(from),
             due_ms: u64::MAX,
-            batch: 0,
             reading: None,
         })
     }
 
     /// The answer to a sweep's read.
-    pub(super) fn sweep_loaded(&mut self, pairs: Vec<(Bytes, Bytes)>, more: bool) {
+    pub(super) fn sweep_loaded(
+        &mut self,
+        token: u64,
+        key: Key<Feed>,
+        pairs: Vec<(Bytes, Bytes)>,
+        more: bool,
+    ) {
+        self.sweep_read(pairs, more);
+        if let Some(feed) = self.feeds.get_mut(key) {
+            feed.gone.read_ends(token, self.outbox.committed());
+        }
+    }
+
+    fn sweep_read(&mut self, pairs: Vec<(Bytes, Bytes)>, more: bool) {
         let Some(sweep) = &mut self.sweep else {
             return;
         };
@@ -146,12 +150,12 @@ impl Broker {
                 if let Some(from) = sweep.dead_from.take() {
                     feed.backlog.swept_through(from, sequence);
                 }
-            } else if feed.backlog.sweep(sequence)
+            } else if feed.backlog.is_only_stored(sequence)
+                && feed.gone.insert(sequence, self.outbox.number())
                 && let Owner::Queue(queue) = &mut feed.owner
             {
                 queue.record.depth -= 1;
                 self.outbox.encoder.delete(&feed.log.key(sequence));
-                sweep.batch = self.outbox.number();
                 self.outbox.touch_feed(sweep.feed, feed);
             }
         }

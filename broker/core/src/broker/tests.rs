@@ -12,6 +12,7 @@ mod harness;
 mod paging;
 mod queue;
 mod random;
+mod selector;
 mod sweep;
 mod topic;
 mod transaction;

@@ -112,6 +112,7 @@ fn pair(input: &mut Input<'_>) -> (Bytes, Bytes) {
                 topic: input.number_u32(),
                 acknowledged: input.number(),
                 dispatched: input.number(),
+                selector: selector(input),
             };
             (durable::key(number).into(), record.encode_to_vec())
         }
@@ -223,6 +224,7 @@ impl World {
             credit: 3,
             browse: input.below(4) == 3,
             durable: input.bool().then(|| name(input)),
+            selector: Some(selector(input)),
             receipt: None,
         })));
     }
@@ -282,4 +284,8 @@ impl World {
         pairs.truncate(request.pairs_max);
         (pairs, more)
     }
+}
+
+fn selector(input: &mut Input<'_>) -> String {
+    ["", "JMSPriority > 4", "a = 'b'", "JMSPriority >"][input.below(4)].to_owned()
 }

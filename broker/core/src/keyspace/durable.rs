@@ -23,6 +23,9 @@ pub(crate) struct Record {
     /// Messages below may have been delivered.
     #[prost(uint64, tag = "5")]
     pub(crate) dispatched: u64,
+    /// Which messages it wants; empty: all.
+    #[prost(string, tag = "6")]
+    pub(crate) selector: String,
 }
 
 pub(crate) fn key(durable: u32) -> NumberKey {
@@ -52,9 +55,10 @@ mod tests {
             topic: u32,
             acknowledged: u32,
             dispatched: u32,
+            selector in ".*",
         ) {
             let (acknowledged, dispatched) = (acknowledged.into(), dispatched.into());
-            let record = Record { client_id, name, topic, acknowledged, dispatched };
+            let record = Record { client_id, name, topic, acknowledged, dispatched, selector };
             let value = Bytes::from(record.encode_to_vec());
             prop_assert_eq!(parse(&key(durable), value), Ok((durable, record)));
         }

@@ -7,8 +7,15 @@ use super::Damage;
 
 pub(crate) const KIND: u8 = b'V';
 
-/// What this build writes, and the newest that it reads. The first is not noted.
-pub(crate) const FORMAT: u32 = 1;
+/// The newest that this build reads. A store gets its format by what is in it, so that an older
+/// build reads it as long as it can.
+pub(crate) const FORMAT: u32 = SELECTORS;
+
+/// Not noted.
+pub(crate) const FIRST: u32 = 1;
+
+/// Durable subscriptions with a selector, who want fewer messages than an older build would send.
+pub(crate) const SELECTORS: u32 = 2;
 
 /// The number that is noted.
 pub(crate) fn parse(key: &[u8], value: &Bytes) -> Result<u32, Damage> {

@@ -142,7 +142,8 @@ pub(super) struct Sent {
     pub(super) gone: [Option<Sequence>; COPIES],
 }
 
-/// The last first delivery to a feed of what a producer sent.
+/// The last first delivery to a feed of what a producer sent. Those who select some overtake
+/// others: order is kept among what they select.
 #[derive(Debug)]
 struct Order {
     producer: usize,
@@ -383,10 +384,11 @@ impl Ledger {
             return Ok(());
         }
         let producer = sent.producer;
+        let odd = is_odd(message);
         let known = self.order.iter_mut();
-        let last = known
-            .into_iter()
-            .find(|order| order.producer == producer && order.feed == feed);
+        let last = known.into_iter().find(|order| {
+            (order.producer, order.feed) == (producer, feed) && is_odd(order.message) == odd
+        });
         match last {
             Some(order) if order.message > message => {
                 let what = format!("it comes after m{}", order.message);
@@ -433,12 +435,17 @@ impl Ledger {
 }
 
 /// The number in a message's id.
-pub(super) fn number(message: &Message) -> usize {
+pub(crate) fn number(message: &Message) -> usize {
     let number = message.id.strip_prefix('m').map(str::parse);
     match number {
         Some(Ok(number)) => number,
         _ => panic!("no producer sent {:?}", message.id),
     }
+}
+
+/// What consumers select by.
+pub(crate) fn is_odd(message: usize) -> bool {
+    message % 2 == 1
 }
 
 /// Whether a key is of a stored message.

@@ -7,12 +7,15 @@ use replicamq_core::{
 };
 
 use super::Work;
-use crate::checkers::ledger::{Feed, Promise};
+use crate::checkers::ledger::{Feed, Promise, is_odd, number};
 use crate::plan::ClientPlan;
 use crate::random::Random;
 use crate::world::{Phase, World};
 
 const SUBSCRIPTION: SubscriptionId = SubscriptionId(1);
+
+/// Consumers of a queue that select, where there are several.
+const SELECTING_PPM: u32 = 400_000;
 
 /// See the head of this file.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub struct Consumer {
     pub(super) feed: Feed,
     mode: AcknowledgeMode,
     credit: u32,
+    /// Of a queue: only messages with an odd number, or only those with an even one.
+    odd: Option<bool>,
     /// Asks for a receipt of its acknowledgements.
     is_careful: bool,
     /// Delivered and not settled, in order.
@@ -33,7 +38,13 @@ impl Consumer {
         let mut all = Vec::new();
         for queue in 0..plan.queues {
             let count = random.between((1, plan.consumers_max));
-            all.extend((0..count).map(|_| Self::new(Feed::Queue(queue), random)));
+            // The first one takes what the others do not select.
+            all.extend((0..count).map(|index| {
+                let consumer = Self::new(Feed::Queue(queue), random);
+                let odd =
+                    (index > 0 && random.chance(SELECTING_PPM)).then(|| random.chance(500_000));
+                Self { odd, ..consumer }
+            }));
         }
         all.extend((0..plan.durables).map(|one| Self::new(Feed::Durable(one), random)));
         if plan.reject_ppm > 0 || plan.transaction_ppm > 0 {
@@ -52,6 +63,7 @@ impl Consumer {
             feed,
             mode,
             credit: random.pick(&[1, 3, 10, 100]),
+            odd: None,
             is_careful: random.chance(800_000),
             held: Vec::new(),
         }
@@ -81,6 +93,7 @@ impl World {
         consumer.held.clear();
         let feed = consumer.feed;
         let (mode, credit) = (consumer.mode, consumer.credit);
+        let selector = consumer.odd.map(|odd| format!("odd = '{odd}'"));
         let (client_id, durable) = match feed {
             Feed::Durable(number) => (Some(format!("c{number}")), Some("d".to_owned())),
             Feed::Queue(_) | Feed::Letters => (None, None),
@@ -98,6 +111,7 @@ impl World {
                 credit,
                 browse: false,
                 durable,
+                selector,
                 receipt: Some(receipt),
             })),
         ];
@@ -118,6 +132,15 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Deliver(delivery) => {
+                    let odd = is_odd(number(&delivery.message));
+                    if self
+                        .consumer(client)
+                        .odd
+                        .is_some_and(|wanted| wanted != odd)
+                    {
+                        let text = format!("client {client} gets {}", delivery.message.id);
+                        self.checkers.fail("selected", &text);
+                    }
                     if !self.consumer(client).is_auto() {
                         self.consumer(client).held.push(delivery);
                     }

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use replicamq_core::{Command, Effect, Receipt, Send, TransactionId};
-use replicamq_proto::store::v1::{Format, Message};
+use replicamq_proto::store::v1::{Format, Header, Message};
 
 use super::Work;
 use crate::calendar;
-use crate::checkers::ledger::{Ends, Place, Promise};
+use crate::checkers::ledger::{Ends, Place, Promise, is_odd};
 use crate::plan::ClientPlan;
 use crate::random::Random;
 use crate::world::{FAULTS_FROM_US, Phase, World};
@@ -190,6 +190,10 @@ impl World {
                     expires_ms,
                     priority: 4,
                     format: Format::Stomp.into(),
+                    headers: vec![Header {
+                        name: "odd".to_owned(),
+                        value: is_odd(message).to_string(),
+                    }],
                     body: Bytes::from(vec![
                         b'.';
                         usize::try_from(padding).expect("a small number")

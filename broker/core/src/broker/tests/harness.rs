@@ -126,6 +126,7 @@ impl Harness {
             credit: 10,
             browse: false,
             durable: None,
+            selector: None,
             receipt: Some(receipt),
         };
         change(&mut subscribe);

@@ -30,6 +30,8 @@ enum Action {
         place: usize,
         mode: AcknowledgeMode,
         credit: u32,
+        /// Of a queue: only messages with an odd number, or only those with an even one.
+        odd: Option<bool>,
     },
     Unsubscribe {
         connection: usize,
@@ -90,8 +92,8 @@ fn action() -> impl Strategy<Value = Action> {
             |(connection, place)| Action::Browse { connection, place }
         ),
         2 => (0..400_u64).prop_map(|milliseconds| Action::Tick { milliseconds }),
-        4 => (0..2_usize, 0..4_usize, mode(), 1..8_u32).prop_map(
-            |(connection, place, mode, credit)| Action::Subscribe { connection, place, mode, credit }
+        4 => (0..2_usize, 0..4_usize, mode(), 1..8_u32, prop::option::of(any::<bool>())).prop_map(
+            |(connection, place, mode, credit, odd)| Action::Subscribe { connection, place, mode, credit, odd }
         ),
         1 => (0..2_usize, 0..4_usize).prop_map(
             |(connection, place)| Action::Unsubscribe { connection, place }
@@ -126,6 +128,7 @@ fn what_a_consumer_left_is_not_swept_over() {
         place,
         mode: AcknowledgeMode::Auto,
         credit: 1,
+        odd: None,
     };
     let mut actions = vec![send(2, false), send(0, true)];
     actions.extend([(); 9].map(|()| send(0, false)));

@@ -70,6 +70,7 @@ impl Alone {
             credit: 10,
             browse: false,
             durable: None,
+            selector: None,
             receipt: None,
         })));
         alone.command(Command::Send(Box::new(Send {

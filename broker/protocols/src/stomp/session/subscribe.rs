@@ -38,6 +38,10 @@ const NOT_SUPPORTED: [(&str, &str); 4] = [
     ),
 ];
 
+/// STOMP's headers are texts, which a selector reads as numbers where it compares them with some:
+/// ActiveMQ has it so with the same words.
+const READING: &str = "convert_string_expressions:";
+
 impl Session {
     pub(super) fn subscribe(
         &mut self,
@@ -84,6 +88,7 @@ impl Session {
             credit,
             browse,
             durable: durable.map(str::to_owned),
+            selector: selector(frame),
             receipt: self.owed.receipt(frame.header("receipt")),
         })));
         Ok(())
@@ -169,16 +174,6 @@ impl Session {
 
 fn refuse_unsupported(frame: &Frame) -> Result<(), Fault> {
     let verb = frame.verb;
-    if frame
-        .header("selector")
-        .is_some_and(|text| !text.trim().is_empty())
-    {
-        return Err(Fault::NotSupported {
-            verb,
-            name: "selector".to_owned(),
-            reason: "selectors are not there yet: send to one destination per kind of message, or filter in the consumer",
-        });
-    }
     for (name, reason) in NOT_SUPPORTED {
         if flag(frame, name)? {
             let name = name.to_owned();
@@ -186,6 +181,11 @@ fn refuse_unsupported(frame: &Frame) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+fn selector(frame: &Frame) -> Option<String> {
+    let text = frame.header("selector")?;
+    (!text.trim().is_empty()).then(|| format!("{READING}{text}"))
 }
 
 fn flag(frame: &Frame, name: &'static str) -> Result<bool, Fault> {

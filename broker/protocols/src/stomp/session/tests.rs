@@ -226,13 +226,14 @@ fn show_send(send: &replicamq_core::Send) -> String {
 
 fn show_subscribe(subscribe: &Subscribe) -> String {
     format!(
-        "subscribe {} {} {:?} credit={}{}{}{}",
+        "subscribe {} {} {:?} credit={}{}{}{}{}",
         subscribe.subscription.0,
         subscribe.destination,
         subscribe.mode,
         subscribe.credit,
         if subscribe.browse { " browse" } else { "" },
         field("durable", subscribe.durable.as_ref()),
+        field("selector", subscribe.selector.as_ref()),
         owed(subscribe.receipt),
     )
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use replicamq_proto::store::v1::Header;
+
 use super::Action;
 use crate::broker::tests::harness::*;
 use crate::{
@@ -10,6 +12,7 @@ use crate::{
 };
 
 const PLACES: [&str; 4] = ["/queue/a", "/queue/b", "/topic/t", "/queue/ActiveMQ.DLQ"];
+const SHARED: usize = 1;
 const TOPIC: usize = 2;
 const LETTERS: usize = 3;
 const TRANSACTION: u64 = 1;
@@ -40,6 +43,7 @@ struct Promise {
 
 struct Subscribed {
     mode: AcknowledgeMode,
+    odd: Option<bool>,
     outstanding: Vec<Delivery>,
 }
 
@@ -62,7 +66,8 @@ pub(super) struct World {
     promises: Vec<Promise>,
     done: BTreeSet<(usize, u64)>,
     delivered: BTreeSet<(usize, u64)>,
-    last_first: [Option<u64>; 4],
+    /// By place, and whether the number is odd.
+    last_first: [[Option<u64>; 2]; 4],
     /// Deliveries to whoever drains everything at the end.
     drained: BTreeSet<(usize, u64)>,
 }
@@ -98,11 +103,11 @@ impl World {
             promises: Vec::new(),
             done: BTreeSet::new(),
             delivered: BTreeSet::new(),
-            last_first: [None; 4],
+            last_first: [[None; 2]; 4],
             drained: BTreeSet::new(),
         };
         world.connect();
-        world.subscribe(B, TOPIC, AcknowledgeMode::Individual, 1);
+        world.subscribe((B, TOPIC), AcknowledgeMode::Individual, 1, None);
         world.harness.run();
         world.harness.unsubscribe(B, TOPIC as u64);
         world.subscribed.clear();
@@ -117,25 +122,30 @@ impl World {
 
     fn subscribe(
         &mut self,
-        connection: ConnectionId,
-        place: usize,
+        (connection, place): (ConnectionId, usize),
         mode: AcknowledgeMode,
         credit: u32,
+        odd: Option<bool>,
     ) {
         // Only B has the client id of the durable subscription.
         if self.subscribed.contains_key(&(connection, place)) || (place == TOPIC && connection != B)
         {
             return;
         }
+        let odd = odd.filter(|_| place != TOPIC);
         self.harness
             .subscribe_with(connection, place as u64, PLACES[place], |subscribe| {
                 subscribe.mode = mode;
                 subscribe.credit = credit;
                 subscribe.durable = (place == TOPIC).then(|| "s".to_owned());
+                subscribe.selector = odd.map(|odd| format!("odd = '{odd}'"));
             });
-        let outstanding = Vec::new();
-        self.subscribed
-            .insert((connection, place), Subscribed { mode, outstanding });
+        let subscribed = Subscribed {
+            mode,
+            odd,
+            outstanding: Vec::new(),
+        };
+        self.subscribed.insert((connection, place), subscribed);
     }
 
     fn begin(&mut self, connection: ConnectionId) {
@@ -179,6 +189,10 @@ impl World {
         let mut message = message(PLACES[sent.place], &id.to_string());
         message.persistent = sent.persistent;
         message.expires_ms = sent.expires_ms;
+        message.headers.push(Header {
+            name: "odd".to_owned(),
+            value: is_odd(id).to_string(),
+        });
         let (persistent, in_transaction) = (sent.persistent, sent.in_transaction);
         self.harness.send_with(A, message, |send| {
             send.duplicate_key = persistent.then(|| id.to_string());
@@ -349,16 +363,16 @@ impl World {
         if self.delivered.insert((place, id)) {
             let order = self.sent[&id].order;
             assert!(order.is_some(), "{id} was never committed");
-            assert!(
-                place == LETTERS || order > self.last_first[place],
-                "{id} came too late"
-            );
-            self.last_first[place] = order;
+            let last = &mut self.last_first[place][usize::from(is_odd(id))];
+            assert!(place == LETTERS || order > *last, "{id} came too late");
+            *last = order;
         } else {
             assert!(delivery.redelivered, "{id} came again without a mark");
         }
         let key = (delivery.connection, place);
         let subscribed = self.subscribed.get_mut(&key).unwrap();
+        let wants = subscribed.odd.is_none_or(|odd| odd == is_odd(id));
+        assert!(wants, "{id} was not selected");
         subscribed.outstanding.push(delivery);
     }
 
@@ -378,8 +392,9 @@ impl World {
                 place,
                 mode,
                 credit,
+                odd,
             } => {
-                self.subscribe(consumer(connection), place, mode, credit);
+                self.subscribe((consumer(connection), place), mode, credit, odd);
             }
             Action::Unsubscribe { connection, place } => {
                 let key = (consumer(connection), place);
@@ -429,7 +444,7 @@ impl World {
         self.look();
     }
 
-    /// One consumer takes everything that is left, wherever it is.
+    /// Consumers take everything that is left, wherever it is.
     pub(super) fn drain(&mut self) {
         for connection in [A, B, C] {
             self.leave(connection);
@@ -438,8 +453,11 @@ impl World {
         }
         self.connect();
         for place in 0..PLACES.len() {
-            self.subscribe(B, place, AcknowledgeMode::Individual, 5);
+            // One of the queues is emptied by two, of whom neither wants everything.
+            let odd = (place == SHARED).then_some(true);
+            self.subscribe((B, place), AcknowledgeMode::Individual, 5, odd);
         }
+        self.subscribe((C, SHARED), AcknowledgeMode::Individual, 5, Some(false));
         loop {
             self.harness.run();
             self.look();
@@ -492,6 +510,10 @@ impl World {
             assert_eq!((status.depth, status.in_flight), (0, 0), "{status:?}");
         }
     }
+}
+
+fn is_odd(id: u64) -> bool {
+    id % 2 == 1
 }
 
 fn id(delivery: &Delivery) -> u64 {

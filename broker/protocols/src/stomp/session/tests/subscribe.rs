@@ -27,6 +27,10 @@ fn every_mode_and_every_spelling_is_understood() {
         ("durable:true\n", "Auto credit=1000 durable=s"),
         ("persistent:true\n", "Auto credit=1000 durable=s"),
         ("durable:false\nselector: \n", "Auto credit=1000"),
+        (
+            "selector:price > 5\n",
+            "Auto credit=1000 selector=convert_string_expressions:price > 5",
+        ),
         ("receipt:r\n", "Auto credit=1000 owed=1"),
     ] {
         for version in VERSIONS {
@@ -59,10 +63,6 @@ fn wrong_subscriptions_are_named() {
         (
             "browser:maybe\n",
             "header browser:maybe of SUBSCRIBE is not true or false",
-        ),
-        (
-            "selector:a=1\n",
-            "header selector of SUBSCRIBE: selectors are not there yet",
         ),
         ("activemq.noLocal:true\n", "noLocal is not there yet"),
         (
