@@ -64,6 +64,10 @@ pub(crate) struct Subscription {
     pub(crate) source: Source,
     /// Which messages of a feed it gets.
     pub(crate) lane: Lane,
+    /// It comes before those with a lower one.
+    pub(crate) priority: i8,
+    /// It wants to be the only one that gets any.
+    pub(crate) is_exclusive: bool,
     /// Which of a topic, or of a queue that it browses.
     pub(crate) selector: Option<Arc<Selector>>,
     pub(crate) mode: AcknowledgeMode,
@@ -100,6 +104,8 @@ pub(crate) struct NewSubscription {
     pub(crate) id: SubscriptionId,
     pub(crate) source: Source,
     pub(crate) lane: Lane,
+    pub(crate) priority: i8,
+    pub(crate) is_exclusive: bool,
     pub(crate) selector: Option<Arc<Selector>>,
     pub(crate) mode: AcknowledgeMode,
     pub(crate) credit: u32,
@@ -182,6 +188,8 @@ impl Clients {
             id: new.id,
             source: new.source,
             lane: new.lane,
+            priority: new.priority,
+            is_exclusive: new.is_exclusive,
             selector: new.selector,
             mode: new.mode,
             credit: usize::try_from(new.credit.max(1)).unwrap_or(usize::MAX),

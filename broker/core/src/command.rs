@@ -143,6 +143,12 @@ pub struct Subscribe {
     /// Which messages it wants, as a condition on their headers (see [`Selector`](crate::Selector)); blank is
     /// none. What it does not select of a queue stays for others.
     pub selector: Option<String>,
+    /// Of a queue: consumers with a higher priority get messages as long as they have credit, those
+    /// with a lower one only then.
+    pub priority: i8,
+    /// Of a queue: among the consumers who want this, the one with the highest priority, or the
+    /// first of several, alone gets messages; when it goes, the next does.
+    pub exclusive: bool,
     /// Owed once deliveries may begin (and, for a new durable subscription, it is committed).
     pub receipt: Option<Receipt>,
 }

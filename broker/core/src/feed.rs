@@ -1,7 +1,8 @@
 //! An ordered stream of messages for consumers who compete for them: a queue,
 //! or the copy of a topic that belongs to one durable subscription.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use replicamq_proto::store::v1::Message;
@@ -10,10 +11,12 @@ use crate::backlog::{Backlog, Loaded, Page};
 use crate::client::Subscription;
 use crate::entry::{Entry, Held, Memory};
 use crate::gone::Gone;
+use crate::groups::{self, Groups};
 use crate::keyspace::message::Log;
 use crate::keyspace::{durable, queue};
 use crate::limits::Limits;
 use crate::rest::Rest;
+use crate::ring::Ring;
 use crate::selector::{Redelivery, Selector};
 use crate::slab::Key;
 use crate::topic::Topic;
@@ -77,7 +80,12 @@ pub(crate) struct Feed {
     pub(crate) next: u64,
     pub(crate) consumers: Vec<Key<Subscription>>,
     /// Those without a selector that may have credit, in the order of their turns.
-    pub(crate) ring: VecDeque<Key<Subscription>>,
+    pub(crate) ring: Ring,
+    /// The one that alone gets messages, if some want that.
+    pub(crate) exclusive: Option<Key<Subscription>>,
+    /// Who got the last message: the others come first now.
+    served: Option<Lane>,
+    pub(crate) groups: Groups,
     /// What those with a selector see.
     pub(crate) views: Views,
     /// Deleted, and perhaps still read.
@@ -98,7 +106,7 @@ pub(crate) struct Feed {
 }
 
 /// Which of a feed's messages, and for whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Lane {
     All,
     Selected(Key<View>),
@@ -120,7 +128,10 @@ impl Feed {
             backlog: Backlog::new(from, next, dispatched.min(next)),
             next,
             consumers: Vec::new(),
-            ring: VecDeque::new(),
+            ring: Ring::default(),
+            exclusive: None,
+            served: None,
+            groups: Groups::default(),
             views: Views::new(),
             gone: Gone::default(),
             dispatched: Watermark {
@@ -155,7 +166,7 @@ impl Feed {
     }
 
     /// Those of a lane that may have credit, in the order of their turns.
-    pub(crate) fn ring(&mut self, lane: Lane) -> &mut VecDeque<Key<Subscription>> {
+    pub(crate) fn ring(&mut self, lane: Lane) -> &mut Ring {
         match lane {
             Lane::All => &mut self.ring,
             Lane::Selected(view) => {
@@ -163,6 +174,29 @@ impl Feed {
                 &mut view.expect("a view is there as long as its consumers").ring
             }
         }
+    }
+
+    /// The lanes to whose consumers something may be new: those with the highest priority first,
+    /// and among equals the one after that which was served last.
+    pub(crate) fn take_stirred(&mut self) -> Vec<Lane> {
+        let stirred = self.views.take_stirred();
+        let mut lanes = vec![Lane::All];
+        lanes.extend(stirred.into_iter().map(Lane::Selected));
+        lanes.sort_unstable();
+        let after = lanes.partition_point(|lane| Some(*lane) <= self.served);
+        lanes.rotate_left(after);
+        lanes.sort_by_key(|lane| Reverse(self.ring(*lane).priority()));
+        lanes
+    }
+
+    /// The lane there was served: its equals come first now.
+    pub(crate) fn serve(&mut self, lanes: &mut [Lane], at: usize) {
+        self.served = Some(lanes[at]);
+        let priority = self.ring(lanes[at]).priority();
+        let lower = |lane: &Lane| self.ring(*lane).priority() < priority;
+        let end = lanes[at..].iter().position(lower);
+        let end = end.map_or(lanes.len(), |lower| at + lower);
+        lanes[at..end].rotate_left(1);
     }
 
     /// The next message of a lane, if it is in memory and committed.
@@ -212,6 +246,13 @@ impl Feed {
 
     /// A taken message comes back to its place.
     pub(crate) fn give_back(&mut self, entry: Entry, memory: &mut Memory) {
+        let group = groups::group(&entry.message);
+        let owner = group.and_then(|group| self.groups.owner(group));
+        if let Some(owner) = owner.filter(|owner| self.groups.is_waiting(*owner)) {
+            // It comes before what waits for that one already.
+            self.groups.hold(owner, entry, memory);
+            return;
+        }
         self.views.put(&entry, memory);
         self.backlog.give_back(entry, memory);
     }

@@ -22,10 +22,12 @@ mod feed;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod gone;
+mod groups;
 mod keyspace;
 mod limits;
 mod outbox;
 mod rest;
+mod ring;
 mod selector;
 mod slab;
 mod topic;

@@ -63,6 +63,9 @@ pub struct Limits {
     /// The same of one queue or durable subscription. One that has none may take
     /// any message or transaction for which there is room in all.
     pub volatile_queue_bytes_max: usize,
+    /// Message groups of one queue whose consumers are remembered. Of more, the one that was quiet
+    /// for the longest is forgotten, and its next message goes to whose turn it is.
+    pub groups_max: usize,
     /// Messages waiting for one slow topic subscriber; the oldest is dropped for the next.
     pub topic_pending_messages_max: usize,
     /// The same in bytes.
@@ -116,6 +119,7 @@ impl Default for Limits {
             windows_bytes_max: 64 << 20,
             volatile_bytes_max: 64 << 20,
             volatile_queue_bytes_max: 16 << 20,
+            groups_max: 65_536,
             topic_pending_messages_max: 1_000,
             topic_pending_bytes_max: 4 << 20,
             topic_trim_messages: 256,

@@ -96,7 +96,7 @@ impl Selector {
             return Ok(None);
         }
         let condition =
-            Parser::parse(text, start).map_err(|place| SelectorError::at(text, place))?;
+            Parser::parse(text, start).map_err(|place| SelectorError::at(text, start, place))?;
         Ok(Some(Self {
             text: text.to_owned(),
             strings,

@@ -8,15 +8,14 @@
 //! Like its queue's [`Backlog`](crate::backlog::Backlog) it is in memory only as far as it is about
 //! to be delivered: beyond `ready` there may be a gap, which is read page by page.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::backlog::{Page, page_max};
-use crate::client::Subscription;
 use crate::entry::{Entry, Held, Memory};
 use crate::limits::Limits;
+use crate::ring::Ring;
 use crate::selector::{Redelivery, Selector};
-use crate::slab::Key;
 
 /// See the head of this file.
 #[derive(Debug)]
@@ -24,7 +23,7 @@ pub(crate) struct View {
     pub(crate) selector: Arc<Selector>,
     pub(crate) consumers: usize,
     /// Those that may have credit, in the order of their turns.
-    pub(crate) ring: VecDeque<Key<Subscription>>,
+    pub(crate) ring: Ring,
     /// Selected, and with nobody.
     ready: BTreeMap<u64, Entry>,
     /// Stored ones among them.
@@ -79,7 +78,7 @@ impl View {
         Self {
             selector,
             consumers: 0,
-            ring: VecDeque::new(),
+            ring: Ring::default(),
             ready: BTreeMap::new(),
             kept_messages: 0,
             kept_bytes: 0,

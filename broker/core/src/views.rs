@@ -12,7 +12,7 @@ use crate::view::{Stored, View};
 /// See [`View`].
 #[derive(Debug)]
 pub(crate) struct Views {
-    views: Slab<View>,
+    slab: Slab<View>,
     by_text: BTreeMap<Box<str>, Key<View>>,
     /// Those to whose consumers something may be new, each once.
     stirred: Vec<Key<View>>,
@@ -23,7 +23,7 @@ pub(crate) struct Views {
 impl Views {
     pub(crate) fn new() -> Self {
         Self {
-            views: Slab::new(),
+            slab: Slab::new(),
             by_text: BTreeMap::new(),
             stirred: Vec::new(),
             consumers: 0,
@@ -39,11 +39,11 @@ impl Views {
     }
 
     pub(crate) fn get(&self, key: Key<View>) -> Option<&View> {
-        self.views.get(key)
+        self.slab.get(key)
     }
 
     pub(crate) fn get_mut(&mut self, key: Key<View>) -> Option<&mut View> {
-        self.views.get_mut(key)
+        self.slab.get_mut(key)
     }
 
     fn all(&self) -> Vec<Key<View>> {
@@ -60,7 +60,7 @@ impl Views {
     ) -> Key<View> {
         self.consumers += 1;
         if let Some(key) = self.by_text.get(selector.as_str()).copied() {
-            self.views[key].consumers += 1;
+            self.slab[key].consumers += 1;
             return key;
         }
         let mut view = View::new(Arc::clone(selector), stored);
@@ -70,7 +70,7 @@ impl Views {
                 view.keep(entry, memory);
             }
         }
-        let key = self.views.insert(view);
+        let key = self.slab.insert(view);
         self.by_text.insert(selector.as_str().into(), key);
         key
     }
@@ -78,12 +78,12 @@ impl Views {
     /// A consumer goes. The token of the view's read, if that was the last one and it reads.
     pub(crate) fn leave(&mut self, key: Key<View>, memory: &mut Memory) -> Option<u64> {
         self.consumers -= 1;
-        let view = &mut self.views[key];
+        let view = &mut self.slab[key];
         view.consumers -= 1;
         if view.consumers > 0 {
             return None;
         }
-        let view = self.views.remove(key).expect("it was there");
+        let view = self.slab.remove(key).expect("it was there");
         view.drop_from(memory);
         self.by_text.remove(view.selector.as_str());
         self.stirred.retain(|stirred| *stirred != key);
@@ -92,10 +92,16 @@ impl Views {
 
     /// Something is new to the consumers of a view, or will be without their doing.
     pub(crate) fn stir(&mut self, key: Key<View>) {
-        let view = &mut self.views[key];
+        let view = &mut self.slab[key];
         if !view.is_stirred {
             view.is_stirred = true;
             self.stirred.push(key);
+        }
+    }
+
+    pub(crate) fn stir_all(&mut self) {
+        for key in self.all() {
+            self.stir(key);
         }
     }
 
@@ -103,7 +109,7 @@ impl Views {
     pub(crate) fn take_stirred(&mut self) -> Vec<Key<View>> {
         let stirred = std::mem::take(&mut self.stirred);
         for key in &stirred {
-            self.views[*key].is_stirred = false;
+            self.slab[*key].is_stirred = false;
         }
         stirred
     }
@@ -111,7 +117,7 @@ impl Views {
     /// A new message in the store.
     pub(crate) fn offer(&mut self, entry: &Entry, limits: &Limits, memory: &mut Memory) {
         for key in self.all() {
-            let view = &mut self.views[key];
+            let view = &mut self.slab[key];
             if view.selects(entry) {
                 view.offer(entry.clone(), limits, memory);
                 self.stir(key);
@@ -122,7 +128,7 @@ impl Views {
     /// A message that is in no store, or that was with a consumer and comes back.
     pub(crate) fn put(&mut self, entry: &Entry, memory: &mut Memory) {
         for key in self.all() {
-            let view = &mut self.views[key];
+            let view = &mut self.slab[key];
             let will_read = entry.held == Held::Stored && view.will_read(entry.sequence);
             if !will_read && view.selects(entry) {
                 view.keep(entry.clone(), memory);
@@ -134,7 +140,7 @@ impl Views {
     /// A message is with a consumer, or gone.
     pub(crate) fn taken(&mut self, sequence: u64, memory: &mut Memory) {
         for key in self.all() {
-            self.views[key].remove(sequence, memory);
+            self.slab[key].remove(sequence, memory);
         }
     }
 
@@ -146,7 +152,7 @@ impl Views {
         more_from: Option<u64>,
         memory: &mut Memory,
     ) {
-        if let Some(view) = self.views.get_mut(key) {
+        if let Some(view) = self.slab.get_mut(key) {
             view.page_in(entries, more_from, memory);
             self.stir(key);
         }
@@ -154,12 +160,12 @@ impl Views {
 
     /// The sequence furthest on at which one of them goes on; none if there are none.
     pub(crate) fn front(&self, next: u64) -> Option<u64> {
-        let fronts = self.views.iter().map(|(_, view)| view.front(next));
+        let fronts = self.slab.iter().map(|(_, view)| view.front(next));
         fronts.max()
     }
 
     pub(crate) fn may_expire(&self, now_ms: u64) -> bool {
-        let mut views = self.views.iter();
+        let mut views = self.slab.iter();
         !self.is_empty() && views.any(|(_, view)| view.may_expire(now_ms))
     }
 
@@ -167,7 +173,7 @@ impl Views {
     pub(crate) fn expired(&mut self, now_ms: u64) -> BTreeMap<u64, Entry> {
         let mut expired = BTreeMap::new();
         for key in self.all() {
-            let entries = self.views[key].expired(now_ms).into_iter();
+            let entries = self.slab[key].expired(now_ms).into_iter();
             expired.extend(entries.map(|entry| (entry.sequence, entry)));
         }
         expired

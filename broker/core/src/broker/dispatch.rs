@@ -5,16 +5,15 @@ use std::collections::BTreeSet;
 use crate::broker::{Broker, LoadFor};
 use crate::client::{Connection, Room, Source, Subscription};
 use crate::effect::{Effect, LoadRequest};
-use crate::entry::Held;
+use crate::entry::{Entry, Held};
 use crate::feed::{Feed, Lane};
+use crate::groups;
 use crate::slab::Key;
 
 /// What keeps a feed from delivering its next message.
 enum Next {
     /// Nothing does.
-    Deliver {
-        is_recovered: bool,
-    },
+    Deliver,
     Expired,
     Wait,
 }
@@ -22,54 +21,149 @@ enum Next {
 impl Broker {
     /// Hands out what is ready, in order, to consumers in turn.
     pub(super) fn dispatch(&mut self, key: Key<Feed>, effects: &mut Vec<Effect>) {
-        self.dispatch_lane(key, Lane::All, effects);
-        for view in self.feeds[key].views.take_stirred() {
-            self.dispatch_lane(key, Lane::Selected(view), effects);
+        if self.feeds[key].views.is_empty() {
+            self.dispatch_lane(key, Lane::All, effects);
+            return;
+        }
+        let mut lanes = self.feeds[key].take_stirred();
+        while let Some(at) = lanes
+            .iter()
+            .position(|lane| self.hand_out(key, *lane, effects))
+        {
+            self.feeds[key].serve(&mut lanes, at);
+        }
+        for lane in lanes {
+            self.request_page(key, lane, effects);
         }
     }
 
     fn dispatch_lane(&mut self, key: Key<Feed>, lane: Lane, effects: &mut Vec<Effect>) {
-        while let Some(subscription) = self.next_consumer(key, lane) {
-            match self.next_message(key, lane) {
-                Next::Wait => {
-                    if let Lane::Selected(view) = lane {
-                        self.feeds[key].views.stir(view);
-                    }
-                    break;
+        while self.hand_out(key, lane, effects) {}
+        self.request_page(key, lane, effects);
+    }
+
+    /// Hands out the next message of a lane. False if none is ready, or nobody can take it.
+    fn hand_out(&mut self, key: Key<Feed>, lane: Lane, effects: &mut Vec<Effect>) -> bool {
+        let Some(subscription) = self.next_consumer(key, lane) else {
+            return false;
+        };
+        match self.next_message(key, lane) {
+            Next::Wait => {
+                if let Lane::Selected(view) = lane {
+                    self.feeds[key].views.stir(view);
                 }
-                Next::Expired => {
-                    let entry = self.feeds[key].take(lane, &mut self.memory);
-                    self.consume(key, &entry.expect("an expired message was ready"));
-                }
-                Next::Deliver { is_recovered } => {
-                    let feed = &mut self.feeds[key];
-                    let entry = feed.take(lane, &mut self.memory);
-                    let entry = entry.expect("a message was ready");
-                    let (held, sequence) = (entry.held, entry.sequence);
-                    feed.in_flight += 1;
-                    let effect =
-                        self.clients
-                            .deliver(subscription, entry, is_recovered, &mut self.memory);
-                    effects.push(effect);
-                    feed.ring(lane).rotate_left(1);
-                    if held == Held::Stored {
-                        self.lift_watermark(key, sequence);
-                    }
-                }
+                return false;
+            }
+            Next::Expired => {
+                let entry = self.feeds[key].take(lane, &mut self.memory);
+                self.consume(key, &entry.expect("an expired message was ready"));
+            }
+            Next::Deliver => return self.hand_to(key, lane, subscription, effects),
+        }
+        true
+    }
+
+    /// Hands the next message of a lane to whose turn it is, or to the owner of its group. False
+    /// if too much waits for owners already.
+    fn hand_to(
+        &mut self,
+        key: Key<Feed>,
+        lane: Lane,
+        turn: Key<Subscription>,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let feed = &mut self.feeds[key];
+        let next = feed.ready(lane).expect("a message was ready");
+        // Who alone gets messages gets all groups.
+        let group = groups::group(&next.message).filter(|_| feed.exclusive.is_none());
+        let group: Option<Box<str>> = group.map(Into::into);
+        let owner = group.as_ref().and_then(|group| feed.groups.owner(group));
+        let to = owner.unwrap_or(turn);
+        let waits = owner.is_some_and(|owner| {
+            feed.groups.is_waiting(owner)
+                || self.clients.room(owner, &self.limits, &self.memory) != Room::Free
+        });
+        if waits && !feed.groups.has_room(&self.limits) {
+            if let Lane::Selected(view) = lane {
+                feed.views.stir(view);
+            }
+            return false;
+        }
+        let entry = feed.take(lane, &mut self.memory);
+        let entry = entry.expect("a message was ready");
+        if let Some(group) = group {
+            feed.groups.assign(&group, to, self.limits.groups_max);
+            if groups::closes(&entry.message) {
+                feed.groups.close(&group);
             }
         }
-        self.request_page(key, lane, effects);
+        if waits {
+            feed.groups.hold(to, entry, &mut self.memory);
+            return true;
+        }
+        if to == turn {
+            feed.ring(lane).turn();
+        }
+        self.deliver(key, to, entry, effects);
+        true
+    }
+
+    fn deliver(
+        &mut self,
+        key: Key<Feed>,
+        to: Key<Subscription>,
+        entry: Entry,
+        effects: &mut Vec<Effect>,
+    ) {
+        let feed = &mut self.feeds[key];
+        let (held, sequence) = (entry.held, entry.sequence);
+        feed.in_flight += 1;
+        let is_recovered = held == Held::Stored && sequence < feed.backlog.recovered_below;
+        let effect = self
+            .clients
+            .deliver(to, entry, is_recovered, &mut self.memory);
+        effects.push(effect);
+        if held == Held::Stored {
+            self.lift_watermark(key, sequence);
+        }
+    }
+
+    /// Hands a consumer what waits for it as the owner of a group.
+    fn hand_out_held(
+        &mut self,
+        key: Key<Feed>,
+        owner: Key<Subscription>,
+        effects: &mut Vec<Effect>,
+    ) {
+        while self.feeds[key].groups.is_waiting(owner)
+            && self.clients.room(owner, &self.limits, &self.memory) == Room::Free
+        {
+            let groups = &mut self.feeds[key].groups;
+            let entry = groups.take(owner, &mut self.memory);
+            let entry = entry.expect("something waits");
+            if entry.is_expired(self.now_ms) {
+                self.consume(key, &entry);
+            } else {
+                self.deliver(key, owner, entry, effects);
+            }
+        }
     }
 
     /// The consumer whose turn it is. Those who cannot take more leave the ring.
     fn next_consumer(&mut self, key: Key<Feed>, lane: Lane) -> Option<Key<Subscription>> {
-        let ring = self.feeds[key].ring(lane);
+        let feed = &mut self.feeds[key];
         loop {
-            let subscription = *ring.front()?;
+            let subscription = match feed.exclusive {
+                None => feed.ring(lane).front()?,
+                Some(exclusive) => {
+                    let known = &self.clients.subscriptions[exclusive];
+                    (known.lane == lane && known.in_ring).then_some(exclusive)?
+                }
+            };
             match self.clients.room(subscription, &self.limits, &self.memory) {
                 Room::Free => return Some(subscription),
                 Room::Full | Room::Blocked => {
-                    ring.pop_front();
+                    feed.ring(lane).remove(subscription);
                     self.clients.subscriptions[subscription].in_ring = false;
                 }
             }
@@ -96,9 +190,7 @@ impl Broker {
             }
             return Next::Wait;
         }
-        Next::Deliver {
-            is_recovered: is_stored && sequence < feed.backlog.recovered_below,
-        }
+        Next::Deliver
     }
 
     /// Moves the watermark on before deliveries come close to it.
@@ -167,21 +259,30 @@ impl Broker {
 
     /// A subscription may take more: it gets in line again and its source delivers.
     pub(super) fn refill(&mut self, key: Key<Subscription>, effects: &mut Vec<Effect>) {
-        let Some(subscription) = self.clients.subscriptions.get_mut(key) else {
+        let Some(subscription) = self.clients.subscriptions.get(key) else {
             return;
         };
         match subscription.source {
-            Source::Feed(feed) => {
-                let may_wait = subscription.in_ring || !subscription.has_credit();
-                let lane = subscription.lane;
-                if !may_wait && !self.clients.is_blocked(key) {
-                    self.clients.subscriptions[key].in_ring = true;
-                    self.feeds[feed].ring(lane).push_back(key);
-                }
-                self.dispatch_lane(feed, lane, effects);
-            }
+            Source::Feed(feed) => self.refill_from(feed, key, effects),
             Source::Topic(_) | Source::Browse(_) => self.dispatch_pending(key, effects),
         }
+    }
+
+    fn refill_from(&mut self, feed: Key<Feed>, key: Key<Subscription>, effects: &mut Vec<Effect>) {
+        let had_waiting = self.feeds[feed].groups.is_waiting(key);
+        self.hand_out_held(feed, key, effects);
+        let subscription = &mut self.clients.subscriptions[key];
+        let (lane, priority) = (subscription.lane, subscription.priority);
+        let may_wait = subscription.in_ring || !subscription.has_credit();
+        if !may_wait && !self.clients.is_blocked(key) {
+            self.clients.subscriptions[key].in_ring = true;
+            self.feeds[feed].ring(lane).push(key, priority);
+        }
+        if had_waiting {
+            // What was in its way may have been in the way of others.
+            self.dispatch(feed, effects);
+        }
+        self.dispatch_lane(feed, lane, effects);
     }
 
     /// Subscriptions that waited for this connection's acknowledgements go on.

@@ -46,6 +46,8 @@ impl Broker {
             id: subscribe.subscription,
             source,
             lane,
+            priority: subscribe.priority,
+            is_exclusive: subscribe.exclusive,
             selector,
             mode: subscribe.mode,
             credit: subscribe.credit,
@@ -55,6 +57,7 @@ impl Broker {
             Source::Feed(feed) => {
                 self.feeds[feed].consumers.push(key);
                 self.idle.remove(&feed);
+                self.choose_exclusive(feed);
             }
             Source::Topic(topic) => self.topics[topic].subscribers.push(key),
             Source::Browse(_) => {}
@@ -287,14 +290,36 @@ impl Broker {
     fn leave_feed(&mut self, key: Key<Feed>, subscription: Key<Subscription>, lane: Lane) {
         let feed = &mut self.feeds[key];
         feed.consumers.retain(|consumer| *consumer != subscription);
-        feed.ring(lane).retain(|consumer| *consumer != subscription);
+        feed.ring(lane).remove(subscription);
         if let Lane::Selected(view) = lane
             && let Some(token) = feed.views.leave(view, &mut self.memory)
         {
             self.loads.remove(&token);
             feed.gone.read_ends(token, self.outbox.committed());
         }
+        for entry in feed.groups.forget(subscription, &mut self.memory) {
+            feed.give_back(entry, &mut self.memory);
+        }
+        if feed.exclusive == Some(subscription) {
+            feed.exclusive = None;
+            self.choose_exclusive(key);
+            // Whoever comes next has waited.
+            self.feeds[key].views.stir_all();
+        }
         self.note_idle(key);
+    }
+
+    /// One that has everything keeps it, unless one with a higher priority comes.
+    fn choose_exclusive(&mut self, key: Key<Feed>) {
+        let feed = &mut self.feeds[key];
+        let subscriptions = &self.clients.subscriptions;
+        let rank = |one: &Key<Subscription>| subscriptions[*one].priority;
+        for one in &feed.consumers {
+            let is_better = feed.exclusive.is_none_or(|best| rank(one) > rank(&best));
+            if subscriptions[*one].is_exclusive && is_better {
+                feed.exclusive = Some(*one);
+            }
+        }
     }
 }
 

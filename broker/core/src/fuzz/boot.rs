@@ -225,6 +225,8 @@ impl World {
             browse: input.below(4) == 3,
             durable: input.bool().then(|| name(input)),
             selector: Some(selector(input)),
+            priority: 0,
+            exclusive: input.bool(),
             receipt: None,
         })));
     }

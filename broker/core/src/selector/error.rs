@@ -95,10 +95,11 @@ pub(super) struct Place {
 }
 
 impl SelectorError {
-    pub(super) fn at(text: &str, place: Place) -> Self {
+    /// `start`: behind the prefixes, which a protocol may have put there.
+    pub(super) fn at(text: &str, start: usize, place: Place) -> Self {
         Self::Invalid {
-            text: shown(text),
-            column: text[..place.at].chars().count() + 1,
+            text: shown(&text[start..]),
+            column: text[start..place.at].chars().count() + 1,
             fault: place.fault,
         }
     }

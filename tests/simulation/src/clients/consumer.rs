@@ -112,6 +112,8 @@ impl World {
                 browse: false,
                 durable,
                 selector,
+                priority: 0,
+                exclusive: false,
                 receipt: Some(receipt),
             })),
         ];

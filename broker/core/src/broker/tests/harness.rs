@@ -18,13 +18,17 @@ pub(super) const A: ConnectionId = ConnectionId(1);
 pub(super) const B: ConnectionId = ConnectionId(2);
 pub(super) const C: ConnectionId = ConnectionId(3);
 
+/// What a read found, and whether there is more.
+type Pairs = (Vec<(Bytes, Bytes)>, bool);
+
 pub(super) struct Harness {
     pub(super) broker: Broker,
     pub(super) limits: Limits,
     pub(super) store: BTreeMap<Bytes, Bytes>,
     /// Sealed and not committed.
     pub(super) log: VecDeque<(u64, Bytes)>,
-    pub(super) loads: VecDeque<LoadRequest>,
+    /// Reads under way, with what some of them have read already.
+    pub(super) loads: VecDeque<(LoadRequest, Option<Pairs>)>,
     pub(super) deliveries: VecDeque<Delivery>,
     pub(super) receipts: Vec<(ConnectionId, Receipt)>,
     pub(super) refusals: Vec<Refusal>,
@@ -127,6 +131,8 @@ impl Harness {
             browse: false,
             durable: None,
             selector: None,
+            priority: 0,
+            exclusive: false,
             receipt: Some(receipt),
         };
         change(&mut subscribe);
@@ -218,7 +224,12 @@ impl Harness {
                 Effect::Refused { refusal, .. } => self.refusals.push(refusal),
                 Effect::Deliver(delivery) => self.deliveries.push_back(delivery),
                 Effect::BrowseEnd { .. } => self.browse_ends += 1,
-                Effect::Load(request) => self.loads.push_back(request),
+                Effect::Load(request) => {
+                    // Every other one is quick, and its answer slow.
+                    let is_quick = request.token % 2 == 0;
+                    let read = is_quick.then(|| self.read(&request));
+                    self.loads.push_back((request, read));
+                }
             }
         }
     }
@@ -270,22 +281,27 @@ impl Harness {
         }
     }
 
-    /// Answers the oldest read from what is applied.
-    pub(super) fn load_one(&mut self) -> bool {
-        let Some(request) = self.loads.pop_front() else {
-            return false;
-        };
+    /// What is applied.
+    fn read(&self, request: &LoadRequest) -> Pairs {
         let mut pairs = Vec::new();
         let mut bytes = 0;
-        let mut more = false;
-        for (key, value) in self.store.range(request.from..request.to) {
+        let range = request.from.clone()..request.to.clone();
+        for (key, value) in self.store.range(range) {
             if pairs.len() >= request.pairs_max || bytes >= request.bytes_max {
-                more = true;
-                break;
+                return (pairs, true);
             }
             bytes += key.len() + value.len();
             pairs.push((key.clone(), value.clone()));
         }
+        (pairs, false)
+    }
+
+    /// Answers the oldest read.
+    pub(super) fn load_one(&mut self) -> bool {
+        let Some((request, read)) = self.loads.pop_front() else {
+            return false;
+        };
+        let (pairs, more) = read.unwrap_or_else(|| self.read(&request));
         let mut effects = Vec::new();
         self.broker
             .loaded(request.token, pairs, more, self.now_ms, &mut effects);

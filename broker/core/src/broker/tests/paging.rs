@@ -182,7 +182,7 @@ fn the_head_moves_on_so_that_a_new_master_seeks_past_what_is_gone() {
     harness.subscribe(B, 1, "q");
     let request = harness.loads.front().unwrap();
     let first = harness.store.keys().find(|key| key[0] == b'm').unwrap();
-    assert_eq!(request.from, *first);
+    assert_eq!(request.0.from, *first);
 }
 
 fn short() -> Limits {

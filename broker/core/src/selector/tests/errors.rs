@@ -190,9 +190,12 @@ fn extensions_of_activemq_are_refused_by_name() {
 }
 
 #[test]
-fn columns_count_the_prefix() {
-    let text = "convert_string_expressions:a >";
-    refused(text, "at column 31 the text ends where a value is expected");
+fn columns_do_not_count_the_prefix_that_a_protocol_puts_there() {
+    let words = "at column 4 the text ends where a value is expected";
+    refused("convert_string_expressions:a >", words);
+    let error = Selector::parse("convert_string_expressions:a >", StringNumbers::Keep);
+    let said = error.unwrap_err().to_string();
+    assert!(said.starts_with("invalid selector \"a >\""), "{said}");
 }
 
 #[test]

@@ -71,6 +71,8 @@ impl Alone {
             browse: false,
             durable: None,
             selector: None,
+            priority: 0,
+            exclusive: false,
             receipt: None,
         })));
         alone.command(Command::Send(Box::new(Send {

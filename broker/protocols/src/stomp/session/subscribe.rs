@@ -19,11 +19,7 @@ const PREFETCH_NAMES: [&str; 2] = ["activemq.prefetchSize", "prefetch-count"];
 
 /// What would change which messages come, if it were ignored: the header, and
 /// what is to be done instead.
-const NOT_SUPPORTED: [(&str, &str); 4] = [
-    (
-        "activemq.exclusive",
-        "exclusive consumers are not there yet: run one consumer",
-    ),
+const NOT_SUPPORTED: [(&str, &str); 3] = [
     (
         "activemq.noLocal",
         "noLocal is not there yet: mark your own messages with a header and skip them",
@@ -89,6 +85,8 @@ impl Session {
             browse,
             durable: durable.map(str::to_owned),
             selector: selector(frame),
+            priority: priority(frame)?,
+            exclusive: flag(frame, "activemq.exclusive")?,
             receipt: self.owed.receipt(frame.header("receipt")),
         })));
         Ok(())
@@ -181,6 +179,16 @@ fn refuse_unsupported(frame: &Frame) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// Before whom it comes, as ActiveMQ names it.
+fn priority(frame: &Frame) -> Result<i8, Fault> {
+    let name = "activemq.priority";
+    let Some(value) = frame.header(name) else {
+        return Ok(0);
+    };
+    let priority = value.trim().parse();
+    priority.map_err(|_| invalid(frame.verb, name, value, "a number from -128 to 127"))
 }
 
 fn selector(frame: &Frame) -> Option<String> {

@@ -226,13 +226,19 @@ fn show_send(send: &replicamq_core::Send) -> String {
 
 fn show_subscribe(subscribe: &Subscribe) -> String {
     format!(
-        "subscribe {} {} {:?} credit={}{}{}{}{}",
+        "subscribe {} {} {:?} credit={}{}{}{}{}{}{}",
         subscribe.subscription.0,
         subscribe.destination,
         subscribe.mode,
         subscribe.credit,
         if subscribe.browse { " browse" } else { "" },
         field("durable", subscribe.durable.as_ref()),
+        if subscribe.exclusive {
+            " exclusive"
+        } else {
+            ""
+        },
+        field("priority", Some(subscribe.priority).filter(|one| *one != 0)),
         field("selector", subscribe.selector.as_ref()),
         owed(subscribe.receipt),
     )

@@ -66,8 +66,8 @@ pub(super) struct World {
     promises: Vec<Promise>,
     done: BTreeSet<(usize, u64)>,
     delivered: BTreeSet<(usize, u64)>,
-    /// By place, and whether the number is odd.
-    last_first: [[Option<u64>; 2]; 4],
+    /// By place, group, and whether the number is odd.
+    last_first: BTreeMap<(usize, Option<String>, bool), u64>,
     /// Deliveries to whoever drains everything at the end.
     drained: BTreeSet<(usize, u64)>,
 }
@@ -103,7 +103,7 @@ impl World {
             promises: Vec::new(),
             done: BTreeSet::new(),
             delivered: BTreeSet::new(),
-            last_first: [[None; 2]; 4],
+            last_first: BTreeMap::new(),
             drained: BTreeSet::new(),
         };
         world.connect();
@@ -193,6 +193,10 @@ impl World {
             name: "odd".to_owned(),
             value: is_odd(id).to_string(),
         });
+        message.headers.extend(group(id).map(|value| Header {
+            name: "JMSXGroupID".to_owned(),
+            value,
+        }));
         let (persistent, in_transaction) = (sent.persistent, sent.in_transaction);
         self.harness.send_with(A, message, |send| {
             send.duplicate_key = persistent.then(|| id.to_string());
@@ -363,13 +367,22 @@ impl World {
         if self.delivered.insert((place, id)) {
             let order = self.sent[&id].order;
             assert!(order.is_some(), "{id} was never committed");
-            let last = &mut self.last_first[place][usize::from(is_odd(id))];
-            assert!(place == LETTERS || order > *last, "{id} came too late");
-            *last = order;
+            let last = self
+                .last_first
+                .insert((place, group(id), is_odd(id)), order.unwrap());
+            assert!(place == LETTERS || order > last, "{id} came too late");
         } else {
             assert!(delivery.redelivered, "{id} came again without a mark");
         }
         let key = (delivery.connection, place);
+        let others = self.subscribed.iter();
+        let others = others.filter(|((who, where_), _)| *where_ == place && *who != key.0);
+        let mut theirs = others.flat_map(|(_, other)| &other.outstanding);
+        let is_apart = group(id).is_none() || place == TOPIC;
+        assert!(
+            is_apart || theirs.all(|other| group(self::id(other)) != group(id)),
+            "the group of {id} is with two"
+        );
         let subscribed = self.subscribed.get_mut(&key).unwrap();
         let wants = subscribed.odd.is_none_or(|odd| odd == is_odd(id));
         assert!(wants, "{id} was not selected");
@@ -510,6 +523,10 @@ impl World {
             assert_eq!((status.depth, status.in_flight), (0, 0), "{status:?}");
         }
     }
+}
+
+fn group(id: u64) -> Option<String> {
+    id.is_multiple_of(3).then(|| (id % 4).to_string())
 }
 
 fn is_odd(id: u64) -> bool {

@@ -28,6 +28,10 @@ fn every_mode_and_every_spelling_is_understood() {
         ("persistent:true\n", "Auto credit=1000 durable=s"),
         ("durable:false\nselector: \n", "Auto credit=1000"),
         (
+            "activemq.exclusive:true\nactivemq.priority:-3\n",
+            "Auto credit=1000 exclusive priority=-3",
+        ),
+        (
             "selector:price > 5\n",
             "Auto credit=1000 selector=convert_string_expressions:price > 5",
         ),
@@ -66,8 +70,8 @@ fn wrong_subscriptions_are_named() {
         ),
         ("activemq.noLocal:true\n", "noLocal is not there yet"),
         (
-            "activemq.exclusive:true\n",
-            "exclusive consumers are not there yet",
+            "activemq.priority:128\n",
+            "header activemq.priority:128 of SUBSCRIBE is not a number from -128 to 127",
         ),
     ] {
         let mut talk = Talk::connected(Version::V1_2);
