@@ -157,6 +157,11 @@ impl View {
         Some(entry)
     }
 
+    /// Whether its next message is in memory, committed or not.
+    pub(crate) fn has_next(&self) -> bool {
+        self.next(u64::MAX).is_some()
+    }
+
     /// The next message to deliver, if it is in memory and below `visible`: committed.
     pub(crate) fn next(&self, visible: u64) -> Option<&Entry> {
         let end = self

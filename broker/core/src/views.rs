@@ -90,13 +90,25 @@ impl Views {
         view.loading()
     }
 
-    /// Something is new to the consumers of a view, or will be without their doing.
+    /// Its consumers wait for what is not theirs to bring about: a commit, or another's credit.
+    pub(crate) fn wait(&mut self, key: Key<View>) {
+        if self.slab[key].has_next() {
+            self.stir(key);
+        }
+    }
+
+    /// Something is new to the consumers of a view.
     pub(crate) fn stir(&mut self, key: Key<View>) {
         let view = &mut self.slab[key];
         if !view.is_stirred {
             view.is_stirred = true;
             self.stirred.push(key);
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_stirred(&self) -> bool {
+        !self.stirred.is_empty()
     }
 
     pub(crate) fn stir_all(&mut self) {

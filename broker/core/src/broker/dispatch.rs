@@ -50,7 +50,7 @@ impl Broker {
         match self.next_message(key, lane) {
             Next::Wait => {
                 if let Lane::Selected(view) = lane {
-                    self.feeds[key].views.stir(view);
+                    self.feeds[key].views.wait(view);
                 }
                 return false;
             }
@@ -85,7 +85,7 @@ impl Broker {
         });
         if waits && !feed.groups.has_room(&self.limits) {
             if let Lane::Selected(view) = lane {
-                feed.views.stir(view);
+                feed.views.wait(view);
             }
             return false;
         }

@@ -137,6 +137,21 @@ fn a_consumer_without_credit_holds_nobody_up() {
     );
 }
 
+/// Thousands who wait for one message each must not cost anything while others get theirs.
+#[test]
+fn who_has_nothing_to_get_is_not_looked_at() {
+    let mut harness = Harness::connected(small());
+    harness.select(A, QUEUE, "red");
+    harness.select(B, QUEUE, "blue");
+    harness.run();
+    for colour in ["red", "green"] {
+        harness.send_coloured(QUEUE, colour, colour);
+        harness.run();
+        let mut feeds = harness.broker.feeds.iter();
+        assert!(feeds.all(|(_, feed)| !feed.views.is_stirred()), "{colour}");
+    }
+}
+
 #[test]
 fn what_nobody_selects_is_there_after_a_failover() {
     let mut harness = Harness::connected(small());
