@@ -13,6 +13,7 @@ mod producer;
 mod report;
 mod rounds;
 mod run;
+mod watch;
 mod world;
 
 use crate::kinds::Kind;

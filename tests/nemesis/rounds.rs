@@ -174,6 +174,7 @@ impl World {
         }
         let in_haste = std::mem::take(&mut self.in_haste);
         let epoch = self.cluster.epoch();
+        let stalls = self.watch.stalls();
         let roles = self.roles(round.choice);
         self.load.arm();
         // Who was not told that a client is gone goes on delivering to it.
@@ -213,7 +214,7 @@ impl World {
             self.load.overlap(false);
         }
         let elections = self.cluster.epoch() - epoch;
-        let most = facts.elections_max;
+        let most = facts.elections_max + (self.watch.stalls() - stalls);
         if elections > most && !in_haste {
             return Err(format!("{elections} elections, where {most} are the most"));
         }

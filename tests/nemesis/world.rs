@@ -16,6 +16,7 @@ use crate::disk::{Disk, wipe};
 use crate::kinds::Kind;
 use crate::ledger::Counts;
 use crate::load::Load;
+use crate::watch::Watch;
 
 /// Small files, so that much happens to them in little time.
 const LINES: &str = "log_segment_bytes = \"1MiB\"\nlog_retention_bytes = \"32MiB\"";
@@ -75,6 +76,7 @@ pub(crate) struct World {
     /// What every host sends is late.
     delays: Option<Delays>,
     pub(crate) network: Network,
+    pub(crate) watch: Watch,
     /// What a file must be called to hurt it, while a damaged node is away.
     damaged: Option<Hurt>,
     ballast: u64,
@@ -113,6 +115,7 @@ impl World {
             syncs,
             cluster,
             network,
+            watch: Watch::begin(),
             damaged: None,
             ballast: 0,
             delays: None,
