@@ -13,14 +13,12 @@ use replicamq_proto::store::v1::op::Kind;
 use replicamq_quorum::{Entry, Sequence};
 
 use crate::directory::Directory;
+use crate::flush::FlushPolicy;
 use crate::options::APPLY_BYTES_MAX;
 use crate::store::{Notify, Progress};
 use crate::table::{Changes, Table};
 use crate::{FatalError, Load, StoreEvent};
 use replicamq_log::pace::Pace;
-
-/// RocksDB is asked how far it flushed after so much.
-const FLUSH_CHECK_BYTES: u64 = 1 << 20;
 
 const UPKEEP_EVERY: Duration = Duration::from_secs(1);
 
@@ -41,16 +39,6 @@ pub(crate) struct Applier {
     /// What the store holds.
     pub(crate) floor: Floor,
     pub(crate) flush: FlushPolicy,
-}
-
-/// Keeps the log that a start would replay short.
-pub(crate) struct FlushPolicy {
-    /// Flush once so much was applied since the last flush.
-    pub(crate) bytes_max: u64,
-    /// Applied since RocksDB was last seen to have flushed.
-    pub(crate) bytes: u64,
-    /// Applied since RocksDB was last asked.
-    pub(crate) unchecked_bytes: u64,
 }
 
 impl Applier {
@@ -84,7 +72,7 @@ impl Applier {
                 Some(Command::RemoveAside) => drop(self.directory.remove_aside()),
                 None => {}
             }
-            if pace.due() || self.flush.unchecked_bytes >= FLUSH_CHECK_BYTES {
+            if pace.due() || self.flush.wants_look() {
                 self.check_flushed()?;
             }
         }
@@ -135,7 +123,7 @@ impl Applier {
             let mut changes = table.changes();
             let bytes = self.collect(&entries, &mut changes)?;
             self.write(changes, bytes)?;
-            if self.flush.unchecked_bytes >= FLUSH_CHECK_BYTES {
+            if self.flush.wants_look() {
                 self.check_flushed()?;
             }
         }
@@ -176,8 +164,7 @@ impl Applier {
 
     fn write(&mut self, changes: Changes<'_>, bytes: usize) -> Result<(), FatalError> {
         self.table.write(changes, self.floor.applied)?;
-        self.flush.bytes += bytes as u64;
-        self.flush.unchecked_bytes += bytes as u64;
+        self.flush.applied(bytes as u64);
         self.applied();
         Ok(())
     }
@@ -200,13 +187,9 @@ impl Applier {
 
     /// Tells the writer which segments may go, and has RocksDB flush in time.
     fn check_flushed(&mut self) -> Result<(), FatalError> {
-        self.flush.unchecked_bytes = 0;
         let flushed = self.table.flushed()?;
-        let before = self.progress.flushed.swap(flushed.0, Ordering::AcqRel);
-        if before != flushed.0 {
-            self.flush.bytes = 0;
-        } else if self.flush.bytes >= self.flush.bytes_max {
-            self.flush.bytes = 0;
+        self.progress.flushed.store(flushed.0, Ordering::Release);
+        if self.flush.look(self.floor.applied.sequence, flushed) {
             self.table.flush(false)?;
         }
         Ok(())

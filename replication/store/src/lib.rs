@@ -17,6 +17,7 @@ mod directory;
 mod error;
 mod event;
 mod files;
+mod flush;
 mod holds;
 mod identity;
 mod install;

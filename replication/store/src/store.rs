@@ -14,8 +14,9 @@ use std::thread::{self, JoinHandle};
 use replicamq_log::{Context, DiskError, Fill, Floor, Index, Log};
 use replicamq_quorum::{Entry, Epoch, EpochHistory, NodeId, Position, Recovered, Sequence};
 
-use crate::applier::{self, Applier, FlushPolicy};
+use crate::applier::{self, Applier};
 use crate::directory::{Begun, Directory, Locked};
+use crate::flush::FlushPolicy;
 use crate::holds::{Holds, LogHold};
 use crate::reader::Reader;
 use crate::scrub::{self, Scrubber};
@@ -177,11 +178,7 @@ impl Store {
             progress: Arc::clone(&self.progress),
             notify: Arc::clone(&notify),
             floor,
-            flush: FlushPolicy {
-                bytes_max: self.options.replay_bytes_max,
-                bytes: 0,
-                unchecked_bytes: 0,
-            },
+            flush: FlushPolicy::new(self.options.replay_bytes_max),
         };
         let reader = Reader {
             index: Arc::clone(&self.index),
