@@ -157,10 +157,15 @@ impl Resolver {
             .map(str::trim)
             .filter(|word| !word.contains(['=', '[']));
         let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
-        let problem = match (words.find(|word| !is_level(word)), EnvFilter::try_new(log)) {
-            (Some(word), _) => format!("`{word}` is not a log level"),
-            (None, Err(error)) => format!("`{log}` is not a log filter: {error}"),
-            (None, Ok(_)) => return Ok(()),
+        let problem = if !log.is_ascii() {
+            // The filter's parser may cut such a text within a character, and panics then.
+            format!("`{log}` is not a log filter: it has characters beyond ASCII")
+        } else if let Some(word) = words.find(|word| !is_level(word)) {
+            format!("`{word}` is not a log level")
+        } else if let Err(error) = EnvFilter::try_new(log) {
+            format!("`{log}` is not a log filter: {error}")
+        } else {
+            return Ok(());
         };
         Err(self.refuse("log", problem).cure(&format!(
             "write a level ({}), or target=level pairs with commas between",
