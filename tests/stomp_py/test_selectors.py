@@ -28,7 +28,9 @@ def test_a_browser_shows_what_it_selects(client, queue):
     for number in range(300):
         producer.send(queue, b"%d" % number, number=str(number))
     browser.subscribe(queue, selector="number BETWEEN 100 AND 102", browser="true")
-    assert browser.bodies(3) == [b"100", b"101", b"102"]
+    frames = browser.take(4)
+    assert [frame.body for frame in frames[:3]] == [b"100", b"101", b"102"]
+    assert frames[3].headers["browser"] == "end"
 
 
 def test_subscribers_of_a_topic_get_what_they_select(client, topic):
