@@ -5,6 +5,7 @@
 
 mod address;
 mod file;
+mod filter;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod keys;

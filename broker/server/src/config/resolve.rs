@@ -5,10 +5,9 @@ mod limits;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tracing_subscriber::EnvFilter;
-
 use super::address::{Address, Connector, NodeName, ZkPath};
 use super::file::read_text;
+use super::filter::{self, LEVELS};
 use super::keys::Keys;
 use super::origin::{Origin, Origins};
 use super::refusal::Refusal;
@@ -20,7 +19,6 @@ const SECRET_BYTES_MAX: u64 = 4096;
 /// The ZooKeeper client tells of every attempt to connect, at several levels; what an
 /// operator should know of the connection, `membership` says once.
 const LOG: &str = "info,zookeeper_client=error";
-const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// ZooKeeper's own bounds for the usual tick of two seconds are 4 s and 40 s.
 const ZK_SESSION_TIMEOUT_MIN: Interval = Interval::from_ms(500);
 
@@ -99,7 +97,7 @@ impl Resolver {
         let intervals = self.intervals(cluster.is_some())?;
         let limits = self.limits()?;
         let log = self.keys.log.get_or_insert_with(|| LOG.to_owned()).clone();
-        self.check_log(&log)?;
+        let log = self.filter(&log)?;
         let config = Config {
             node,
             directory,
@@ -150,27 +148,13 @@ impl Resolver {
             .cure("name a directory, as in \"/var/lib/replicamq\"; it is made if it is missing"))
     }
 
-    /// A word that is no level would be taken for a target, of which there is none.
-    fn check_log(&self, log: &str) -> Result<(), Refusal> {
-        let mut words = log
-            .split(',')
-            .map(str::trim)
-            .filter(|word| !word.contains(['=', '[']));
-        let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
-        let problem = if !log.is_ascii() {
-            // The filter's parser may cut such a text within a character, and panics then.
-            format!("`{log}` is not a log filter: it has characters beyond ASCII")
-        } else if let Some(word) = words.find(|word| !is_level(word)) {
-            format!("`{word}` is not a log level")
-        } else if let Err(error) = EnvFilter::try_new(log) {
-            format!("`{log}` is not a log filter: {error}")
-        } else {
-            return Ok(());
-        };
-        Err(self.refuse("log", problem).cure(&format!(
-            "write a level ({}), or target=level pairs with commas between",
-            LEVELS.join(", ")
-        )))
+    fn filter(&self, log: &str) -> Result<String, Refusal> {
+        filter::normal(log).map_err(|problem| {
+            self.refuse("log", problem).cure(&format!(
+                "write a level ({}), or target=level pairs with commas between",
+                LEVELS.join(", ")
+            ))
+        })
     }
 
     fn refuse(&self, key: &str, problem: String) -> Refusal {
