@@ -11,7 +11,7 @@ use crate::backlog::{Backlog, Loaded, Page};
 use crate::client::Subscription;
 use crate::entry::{Entry, Held, Memory};
 use crate::gone::Gone;
-use crate::groups::{self, Groups};
+use crate::groups::Groups;
 use crate::keyspace::message::Log;
 use crate::keyspace::{durable, queue};
 use crate::limits::Limits;
@@ -246,13 +246,6 @@ impl Feed {
 
     /// A taken message comes back to its place.
     pub(crate) fn give_back(&mut self, entry: Entry, memory: &mut Memory) {
-        let group = groups::group(&entry.message);
-        let owner = group.and_then(|group| self.groups.owner(group));
-        if let Some(owner) = owner.filter(|owner| self.groups.is_waiting(*owner)) {
-            // It comes before what waits for that one already.
-            self.groups.hold(owner, entry, memory);
-            return;
-        }
         self.views.put(&entry, memory);
         self.backlog.give_back(entry, memory);
     }
@@ -277,7 +270,7 @@ impl Feed {
 
     /// A message of the store is done with, by this batch.
     pub(crate) fn delete(&mut self, sequence: u64, batch: u64) {
-        if !self.views.is_empty() || self.backlog.is_in_gap(sequence) {
+        if !self.views.is_empty() || self.backlog.has_gap() {
             self.gone.insert(sequence, batch);
         }
     }
@@ -290,6 +283,9 @@ impl Feed {
         more_from: Option<u64>,
         memory: &mut Memory,
     ) {
+        if let Lane::Selected(view) = lane {
+            self.pass(view, loaded.first().map(|(sequence, ..)| *sequence));
+        }
         let gone = &self.gone;
         loaded.retain(|(sequence, ..)| !gone.contains(*sequence));
         let view = match lane {
@@ -304,9 +300,22 @@ impl Feed {
                 let message = Arc::new(message);
                 let mut entry = Entry::new(sequence, message, encoded_bytes, Held::Stored);
                 (entry.deliveries, entry.failures) = backlog.counts(sequence);
+                if sequence < backlog.recovered_below {
+                    entry.deliveries = entry.deliveries.max(1);
+                }
                 entry
             });
         self.views.page_in(view, entries, more_from, memory);
+    }
+
+    /// A view read from where the backlog would: before `first`, nothing is alive.
+    fn pass(&mut self, view: Key<View>, first: Option<u64>) {
+        let reading = self.views.get(view).and_then(View::reading);
+        if let Some((from, to)) = reading
+            && self.backlog.loading().is_none()
+        {
+            self.backlog.swept_through(from, first.unwrap_or(to));
+        }
     }
 
     /// How far the watermark should be now. `horizon`: where the next message

@@ -22,7 +22,7 @@ pub(crate) fn group(message: &Message) -> Option<&str> {
 }
 
 /// Whether a message is the last one of its group: the next may go to another consumer.
-pub(crate) fn closes(message: &Message) -> bool {
+fn closes(message: &Message) -> bool {
     header(message, SEQUENCE_HEADER).is_some_and(|sequence| sequence.trim().starts_with('-'))
 }
 
@@ -69,16 +69,30 @@ impl Groups {
             *owner = Owner { consumer, used };
             return;
         }
-        if self.owners.len() >= groups_max
-            && let Some((_, quiet)) = self.by_use.pop_first()
-        {
-            self.owners.remove(&quiet);
+        if self.owners.len() >= groups_max {
+            let mut quiet = self.by_use.iter();
+            // What waits for its owner must not be overtaken.
+            let quiet = quiet.find(|(_, name)| !self.is_waiting(self.owners[*name].consumer));
+            if let Some((_, name)) = quiet {
+                let name = name.clone();
+                self.close(&name);
+            }
         }
         self.by_use.insert(used, group.into());
         self.owners.insert(group.into(), Owner { consumer, used });
     }
 
-    pub(crate) fn close(&mut self, group: &str) {
+    /// A message was delivered: it may have been the last one of its group.
+    pub(crate) fn delivered(&mut self, message: &Message, to: Key<Subscription>) {
+        if let Some(group) = group(message)
+            && closes(message)
+            && self.owner(group) == Some(to)
+        {
+            self.close(group);
+        }
+    }
+
+    fn close(&mut self, group: &str) {
         if let Some(owner) = self.owners.remove(group) {
             self.by_use.remove(&owner.used);
         }
@@ -119,6 +133,17 @@ impl Groups {
 
     pub(crate) fn is_waiting(&self, owner: Key<Subscription>) -> bool {
         self.held.contains_key(&owner)
+    }
+
+    /// One consumer alone gets messages from now on. Gives what waited for others.
+    pub(crate) fn forget_all(&mut self, memory: &mut Memory) -> Vec<Entry> {
+        self.owners.clear();
+        self.by_use.clear();
+        let owners: Vec<Key<Subscription>> = self.held.keys().copied().collect();
+        let held = owners
+            .into_iter()
+            .flat_map(|owner| self.forget(owner, memory));
+        held.collect()
     }
 
     /// The consumer is gone. Gives what waited for it.

@@ -44,13 +44,15 @@ impl Ring {
 
     /// It cannot take more, or is gone.
     pub(crate) fn remove(&mut self, consumer: Key<Subscription>) {
-        self.levels.retain_mut(|(_, level)| {
-            if level.front() == Some(&consumer) {
-                level.pop_front();
-            } else {
-                level.retain(|other| *other != consumer);
+        let levels = self.levels.iter_mut().enumerate();
+        for (index, (_, level)) in levels {
+            if let Some(at) = level.iter().position(|other| *other == consumer) {
+                level.remove(at);
+                if level.is_empty() {
+                    self.levels.remove(index);
+                }
+                return;
             }
-            !level.is_empty()
-        });
+        }
     }
 }

@@ -178,9 +178,16 @@ impl View {
         self.gap.as_ref().map_or(first, |gap| gap.from.min(first))
     }
 
-    /// Whether it may not read yet, of what is stored.
-    pub(crate) fn waits(&self, committed: u64) -> bool {
-        self.gap.is_some() && self.read_after > committed
+    /// Whether there is something to read that it may not read before a commit.
+    pub(crate) fn waits(&self, committed: u64, visible: u64) -> bool {
+        let gap = self.gap.as_ref();
+        gap.is_some_and(|gap| self.read_after > committed || gap.from >= visible)
+    }
+
+    /// What the read under way began and will end with.
+    pub(crate) fn reading(&self) -> Option<(u64, u64)> {
+        let from = self.gap.as_ref()?.from;
+        self.loading.as_ref().map(|loading| (from, loading.to))
     }
 
     /// The read that should be made now, if any.

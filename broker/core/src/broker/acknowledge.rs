@@ -6,6 +6,7 @@ use crate::command::{Acknowledge, AcknowledgeMode, Disposition, SubscriptionId};
 use crate::effect::{DeliveryId, Effect, Refusal};
 use crate::entry::{Entry, Held};
 use crate::feed::{Feed, Owner};
+use crate::groups;
 use crate::keyspace::mark;
 use crate::outbox::Safe;
 use crate::slab::Key;
@@ -166,7 +167,19 @@ impl Broker {
             Source::Feed(key) => {
                 let feed = &mut self.feeds[key];
                 feed.in_flight -= 1;
-                feed.give_back(entry, &mut self.memory);
+                let owner =
+                    groups::group(&entry.message).and_then(|group| feed.groups.owner(group));
+                let subscriptions = &self.clients.subscriptions;
+                let waiting = owner.filter(|owner| {
+                    let owns = subscriptions.get(*owner);
+                    feed.groups.is_waiting(*owner)
+                        && owns.is_some_and(|owner| owner.wants(&entry.message))
+                });
+                match waiting {
+                    // It comes before what waits for that one already.
+                    Some(owner) => feed.groups.hold(owner, entry, &mut self.memory),
+                    None => feed.give_back(entry, &mut self.memory),
+                }
                 self.note_idle(key);
             }
             Source::Topic(_) => {

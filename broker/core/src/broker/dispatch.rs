@@ -78,6 +78,11 @@ impl Broker {
         let group = groups::group(&next.message).filter(|_| feed.exclusive.is_none());
         let group: Option<Box<str>> = group.map(Into::into);
         let owner = group.as_ref().and_then(|group| feed.groups.owner(group));
+        // Its owner may have a selector.
+        let wants =
+            |owner: &Key<Subscription>| self.clients.subscriptions[*owner].wants(&next.message);
+        let is_unwanted = owner.is_some_and(|owner| !wants(&owner));
+        let owner = owner.filter(wants);
         let to = owner.unwrap_or(turn);
         let waits = owner.is_some_and(|owner| {
             feed.groups.is_waiting(owner)
@@ -91,11 +96,8 @@ impl Broker {
         }
         let entry = feed.take(lane, &mut self.memory);
         let entry = entry.expect("a message was ready");
-        if let Some(group) = group {
+        if let Some(group) = group.filter(|_| !is_unwanted) {
             feed.groups.assign(&group, to, self.limits.groups_max);
-            if groups::closes(&entry.message) {
-                feed.groups.close(&group);
-            }
         }
         if waits {
             feed.groups.hold(to, entry, &mut self.memory);
@@ -117,6 +119,7 @@ impl Broker {
     ) {
         let feed = &mut self.feeds[key];
         let (held, sequence) = (entry.held, entry.sequence);
+        feed.groups.delivered(&entry.message, to);
         feed.in_flight += 1;
         let is_recovered = held == Held::Stored && sequence < feed.backlog.recovered_below;
         let effect = self
@@ -213,7 +216,7 @@ impl Broker {
         let feed = &mut self.feeds[key];
         if let Lane::Selected(key) = lane
             && let Some(view) = feed.views.get(key)
-            && view.waits(self.outbox.committed())
+            && view.waits(self.outbox.committed(), feed.backlog.visible)
         {
             feed.views.stir(key);
             return;
@@ -269,7 +272,6 @@ impl Broker {
     }
 
     fn refill_from(&mut self, feed: Key<Feed>, key: Key<Subscription>, effects: &mut Vec<Effect>) {
-        let had_waiting = self.feeds[feed].groups.is_waiting(key);
         self.hand_out_held(feed, key, effects);
         let subscription = &mut self.clients.subscriptions[key];
         let (lane, priority) = (subscription.lane, subscription.priority);
@@ -278,11 +280,11 @@ impl Broker {
             self.clients.subscriptions[key].in_ring = true;
             self.feeds[feed].ring(lane).push(key, priority);
         }
-        if had_waiting {
-            // What was in its way may have been in the way of others.
-            self.dispatch(feed, effects);
+        if let Lane::Selected(view) = lane {
+            self.feeds[feed].views.stir(view);
         }
-        self.dispatch_lane(feed, lane, effects);
+        // What it gave back, or what was in its way, may be for others.
+        self.dispatch(feed, effects);
     }
 
     /// Subscriptions that waited for this connection's acknowledgements go on.

@@ -260,10 +260,10 @@ impl Broker {
         }
     }
 
-    /// A feed without consumers may have got something to keep.
+    /// A feed without consumers who take everything may have got something to keep.
     pub(super) fn note_idle(&mut self, key: Key<Feed>) {
         let feed = &self.feeds[key];
-        if feed.consumers.is_empty() && feed.backlog.is_keeping() {
+        if !feed.takes_all() && feed.backlog.is_keeping() {
             self.idle.insert(key);
         }
     }

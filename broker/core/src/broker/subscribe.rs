@@ -56,7 +56,9 @@ impl Broker {
         match source {
             Source::Feed(feed) => {
                 self.feeds[feed].consumers.push(key);
-                self.idle.remove(&feed);
+                if self.feeds[feed].takes_all() {
+                    self.idle.remove(&feed);
+                }
                 self.choose_exclusive(feed);
             }
             Source::Topic(topic) => self.topics[topic].subscribers.push(key),
@@ -312,12 +314,18 @@ impl Broker {
     /// One that has everything keeps it, unless one with a higher priority comes.
     fn choose_exclusive(&mut self, key: Key<Feed>) {
         let feed = &mut self.feeds[key];
+        let before = feed.exclusive;
         let subscriptions = &self.clients.subscriptions;
         let rank = |one: &Key<Subscription>| subscriptions[*one].priority;
         for one in &feed.consumers {
             let is_better = feed.exclusive.is_none_or(|best| rank(one) > rank(&best));
             if subscriptions[*one].is_exclusive && is_better {
                 feed.exclusive = Some(*one);
+            }
+        }
+        if before.is_none() && feed.exclusive.is_some() {
+            for entry in feed.groups.forget_all(&mut self.memory) {
+                feed.give_back(entry, &mut self.memory);
             }
         }
     }

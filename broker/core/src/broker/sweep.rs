@@ -1,4 +1,4 @@
-//! Expired messages that are only in the store, in queues that nobody consumes.
+//! Expired messages that are only in the store, in queues of which nobody takes everything.
 //!
 //! One read at a time, of one queue, in the pace of ticks: what it costs does not grow with
 //! what lies there. Queues take turns.
@@ -41,7 +41,7 @@ impl Broker {
         let Some(feed) = self.feeds.get_mut(sweep.feed) else {
             return;
         };
-        if !feed.consumers.is_empty() || feed.backlog.loading().is_some() {
+        if feed.takes_all() || feed.backlog.loading().is_some() {
             // Its consumers find what is expired. What they leave is looked at again.
             feed.backlog.sweep_due_ms = 0;
             return;
@@ -74,7 +74,7 @@ impl Broker {
         let now_ms = self.now_ms;
         let is_due = |feed: &Feed| {
             let is_queue = matches!(feed.owner, Owner::Queue(_));
-            is_queue && feed.consumers.is_empty() && feed.backlog.sweep_due_ms <= now_ms
+            is_queue && !feed.takes_all() && feed.backlog.sweep_due_ms <= now_ms
         };
         let due = || {
             self.feeds
@@ -126,7 +126,7 @@ impl Broker {
             self.sweep = None;
             return;
         };
-        if !feed.consumers.is_empty() || feed.backlog.loading().is_some() {
+        if feed.takes_all() || feed.backlog.loading().is_some() {
             return;
         }
         let range = feed.backlog.sweep_range(from);
@@ -156,6 +156,7 @@ impl Broker {
             {
                 queue.record.depth -= 1;
                 self.outbox.encoder.delete(&feed.log.key(sequence));
+                feed.views.taken(sequence, &mut self.memory);
                 self.outbox.touch_feed(sweep.feed, feed);
             }
         }

@@ -199,3 +199,41 @@ fn owners_may_select() {
         );
     }
 }
+
+/// The owner of a group used to get what it does not select.
+#[test]
+fn an_owner_that_selects_gets_of_its_group_what_it_selects() {
+    let mut harness = Harness::connected(Limits::default());
+    harness.subscribe_with(B, 1, QUEUE, |subscribe| {
+        subscribe.selector = Some("JMSPriority < 5".to_owned());
+    });
+    harness.send_grouped("g", "low");
+    harness.consumer(C, 10);
+    let mut urgent = grouped("g", "high");
+    urgent.priority = 9;
+    harness.send_with(A, urgent, |_| {});
+    harness.run();
+    harness.send_grouped("g", "low again");
+    assert_eq!(got(&harness, B), ["low", "low again"]);
+    assert_eq!(got(&harness, C), ["high"]);
+}
+
+/// What waited for the owner used to reach it beside the exclusive consumer.
+#[test]
+fn an_exclusive_consumer_gets_what_waited_for_owners_too() {
+    let mut harness = Harness::connected(Limits::default());
+    harness.consumer(B, 1);
+    for number in 0..3 {
+        harness.send_grouped("g", &number.to_string());
+    }
+    harness.consumer(C, 10);
+    harness.send_grouped("g", "3");
+    harness.unsubscribe(C, 1);
+    harness.subscribe_with(C, 1, QUEUE, |subscribe| subscribe.exclusive = true);
+    harness.run();
+    let first = harness.deliveries.pop_front().unwrap();
+    harness.accept(&first);
+    harness.run();
+    assert_eq!(got(&harness, C), ["1", "2", "3"]);
+    assert_eq!(got(&harness, B), [""; 0]);
+}

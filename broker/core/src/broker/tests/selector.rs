@@ -305,3 +305,75 @@ fn a_selector_that_does_not_parse_is_refused_and_makes_nothing() {
     assert!(refusal.to_string().contains("column 8"), "{refusal}");
     assert_eq!(harness.broker.destinations(), []);
 }
+
+/// A message that found no room in memory was looked for before its commit, and then not again.
+#[test]
+fn a_message_too_large_for_the_window_is_read_once_it_is_committed() {
+    let limits = Limits {
+        window_bytes_max: 1_000,
+        ..Limits::default()
+    };
+    let mut harness = Harness::connected(limits);
+    harness.select(B, QUEUE, "red");
+    harness.run();
+    harness.send_coloured(QUEUE, "red", &"x".repeat(2_000));
+    let mut sky = coloured(QUEUE, "blue", "sky");
+    sky.persistent = false;
+    harness.send_with(A, sky, |_| {});
+    harness.run();
+    assert_eq!(harness.got(B).len(), 1);
+}
+
+/// What is given back may be for another who selects.
+#[test]
+fn what_one_gives_back_another_gets_at_once() {
+    let mut harness = Harness::connected(Limits::default());
+    harness.subscribe_with(B, 1, QUEUE, |subscribe| {
+        subscribe.selector = Some("JMSRedelivered = FALSE".to_owned());
+        subscribe.priority = 1;
+    });
+    harness.subscribe(C, 1, QUEUE);
+    harness.send_coloured(QUEUE, "red", "hot");
+    harness.run();
+    let delivery = harness.deliveries.pop_front().unwrap();
+    assert_eq!(delivery.connection, B);
+    harness.reject(&delivery);
+    assert_eq!(harness.got(C), ["hot"]);
+}
+
+/// Expired messages that nobody selects used to stay as long as somebody selected others.
+#[test]
+fn what_expires_unselected_leaves_the_store() {
+    let mut harness = Harness::connected(small());
+    harness.select(B, QUEUE, "red");
+    for _ in 0..20 {
+        let mut sky = coloured(QUEUE, "blue", "sky");
+        sky.expires_ms = harness.now_ms + 100;
+        harness.send_with(A, sky, |_| {});
+    }
+    harness.run();
+    for _ in 0..40 {
+        let later = harness.now_ms + 1_000;
+        harness.tick(later);
+        harness.run();
+    }
+    assert_eq!((harness.depth("colours"), harness.stored(b'm')), (0, 0));
+}
+
+/// Each new selector would read from the first message that ever was.
+#[test]
+fn the_head_moves_on_where_all_consumers_select() {
+    let mut harness = Harness::connected(small());
+    harness.select(B, QUEUE, "red");
+    for number in 0..50 {
+        harness.send_coloured(QUEUE, "red", &number.to_string());
+        harness.run();
+        let delivery = harness.deliveries.pop_front().unwrap();
+        harness.accept(&delivery);
+        harness.run();
+    }
+    harness.select(C, QUEUE, "blue");
+    harness.run();
+    let mut feeds = harness.broker.feeds.iter();
+    assert!(feeds.all(|(_, feed)| feed.backlog.lowest(feed.next) == 50));
+}
