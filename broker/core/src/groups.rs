@@ -84,7 +84,8 @@ impl Groups {
 
     /// A message was delivered: it may have been the last one of its group.
     pub(crate) fn delivered(&mut self, message: &Message, to: Key<Subscription>) {
-        if let Some(group) = group(message)
+        if !self.owners.is_empty()
+            && let Some(group) = group(message)
             && closes(message)
             && self.owner(group) == Some(to)
         {
