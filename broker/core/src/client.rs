@@ -10,7 +10,7 @@ use crate::effect::{Delivery, DeliveryId, Effect};
 use crate::entry::{Entry, Memory};
 use crate::feed::{Feed, Lane};
 use crate::limits::Limits;
-use crate::selector::{Redelivery, Selector};
+use crate::selector::{Selector, wants};
 use crate::slab::{Key, Slab};
 use crate::topic::Topic;
 use crate::transaction::{Target, Transaction};
@@ -92,8 +92,7 @@ impl Subscription {
 
     /// Whether its selector, if it has one, takes a copy of this message.
     pub(crate) fn wants(&self, message: &Message) -> bool {
-        let selector = self.selector.as_ref();
-        selector.is_none_or(|selector| selector.matches_message(message, Redelivery::default()))
+        wants(self.selector.as_deref(), message)
     }
 }
 

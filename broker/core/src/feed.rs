@@ -17,7 +17,7 @@ use crate::keyspace::{durable, queue};
 use crate::limits::Limits;
 use crate::rest::Rest;
 use crate::ring::Ring;
-use crate::selector::{Redelivery, Selector};
+use crate::selector::{Selector, wants};
 use crate::slab::Key;
 use crate::topic::Topic;
 use crate::view::View;
@@ -56,8 +56,7 @@ pub(crate) struct Durable {
 impl Durable {
     /// Whether its selector, if it has one, takes this message.
     pub(crate) fn wants(&self, message: &Message) -> bool {
-        let selector = self.selector.as_ref();
-        selector.is_none_or(|selector| selector.matches_message(message, Redelivery::default()))
+        wants(self.selector.as_deref(), message)
     }
 }
 

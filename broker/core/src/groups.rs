@@ -9,6 +9,7 @@ use replicamq_proto::store::v1::Message;
 
 use crate::client::Subscription;
 use crate::entry::{Entry, Held, Memory};
+use crate::header::header;
 use crate::limits::Limits;
 use crate::slab::Key;
 
@@ -24,13 +25,6 @@ pub(crate) fn group(message: &Message) -> Option<&str> {
 /// Whether a message is the last one of its group: the next may go to another consumer.
 fn closes(message: &Message) -> bool {
     header(message, SEQUENCE_HEADER).is_some_and(|sequence| sequence.trim().starts_with('-'))
-}
-
-fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
-    let mut headers = message.headers.iter();
-    headers
-        .find(|header| header.name == name)
-        .map(|header| header.value.as_str())
 }
 
 #[derive(Debug)]

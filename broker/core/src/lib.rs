@@ -23,6 +23,7 @@ mod feed;
 pub mod fuzz;
 mod gone;
 mod groups;
+mod header;
 mod keyspace;
 mod limits;
 mod outbox;

@@ -125,6 +125,11 @@ impl Selector {
     }
 }
 
+/// Whether a selector, if there is one, is true of a message that was not delivered yet.
+pub(crate) fn wants(selector: Option<&Selector>, message: &Message) -> bool {
+    selector.is_none_or(|selector| selector.matches_message(message, Redelivery::default()))
+}
+
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

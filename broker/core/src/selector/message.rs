@@ -5,6 +5,8 @@
 
 use replicamq_proto::store::v1::Message;
 
+use crate::header;
+
 use super::identifier::{Identifier, JmsHeader};
 use super::value::Value;
 
@@ -25,7 +27,7 @@ pub fn message_value<'v>(
     identifier: &Identifier,
 ) -> Value<'v> {
     let header = match identifier {
-        Identifier::Property(name) => return text(header_of(message, name)),
+        Identifier::Property(name) => return text(header::header(message, name)),
         Identifier::Header(header) => *header,
     };
     match header {
@@ -41,23 +43,15 @@ pub fn message_value<'v>(
         JmsHeader::Expiration => time(message.expires_ms),
         JmsHeader::Redelivered => Value::Bool(redelivery.redelivered),
         JmsHeader::DeliveryCount => Value::Long(i64::from(redelivery.redeliveries) + 1),
-        JmsHeader::GroupId => text(header_of(message, "JMSXGroupID")),
-        JmsHeader::GroupSeq => header_of(message, "JMSXGroupSeq")
+        JmsHeader::GroupId => text(header::header(message, "JMSXGroupID")),
+        JmsHeader::GroupSeq => header::header(message, "JMSXGroupSeq")
             .and_then(|value| value.trim().parse().ok())
             .map_or(Value::Null, Value::Long),
     }
 }
 
-/// Of a header that is there several times the first counts, as STOMP says.
-fn header_of<'v>(message: &'v Message, name: &str) -> Option<&'v str> {
-    let mut headers = message.headers.iter();
-    headers
-        .find(|header| header.name == name)
-        .map(|header| &*header.value)
-}
-
 fn either<'v>(message: &'v Message, stomp: &str, jms: &str) -> Option<&'v str> {
-    header_of(message, stomp).or_else(|| header_of(message, jms))
+    header::header(message, stomp).or_else(|| header::header(message, jms))
 }
 
 fn text(value: Option<&str>) -> Value<'_> {

@@ -1,6 +1,6 @@
 //! Message groups: each to one consumer at a time, in order, and nobody waits for another's.
 
-use replicamq_proto::store::v1::{Header, Message};
+use replicamq_proto::store::v1::Message;
 
 use super::harness::*;
 use crate::{ConnectionId, Limits};
@@ -8,12 +8,7 @@ use crate::{ConnectionId, Limits};
 const QUEUE: &str = "/queue/groups";
 
 fn grouped(group: &str, body: &str) -> Message {
-    let mut message = message(QUEUE, body);
-    message.headers.push(Header {
-        name: "JMSXGroupID".to_owned(),
-        value: group.to_owned(),
-    });
-    message
+    with_header(message(QUEUE, body), "JMSXGroupID", group)
 }
 
 impl Harness {
@@ -23,11 +18,7 @@ impl Harness {
     }
 
     fn close_group(&mut self, group: &str, body: &str) {
-        let mut message = grouped(group, body);
-        message.headers.push(Header {
-            name: "JMSXGroupSeq".to_owned(),
-            value: "-1".to_owned(),
-        });
+        let message = with_header(grouped(group, body), "JMSXGroupSeq", "-1");
         self.send_with(A, message, |_| {});
         self.run();
     }
@@ -36,12 +27,6 @@ impl Harness {
         self.subscribe_with(connection, 1, QUEUE, |subscribe| subscribe.credit = credit);
         self.run();
     }
-}
-
-fn got(harness: &Harness, connection: ConnectionId) -> Vec<String> {
-    let own = harness.deliveries.iter();
-    let own = own.filter(|delivery| delivery.connection == connection);
-    own.map(body).collect()
 }
 
 #[test]
@@ -58,8 +43,8 @@ fn a_group_stays_with_its_consumer_and_groups_are_shared_out() {
     ] {
         harness.send_grouped(group, body);
     }
-    assert_eq!(got(&harness, B), ["g1", "g2", "g3"]);
-    assert_eq!(got(&harness, C), ["h1", "h2"]);
+    assert_eq!(harness.bodies_of(B), ["g1", "g2", "g3"]);
+    assert_eq!(harness.bodies_of(C), ["h1", "h2"]);
 }
 
 #[test]
@@ -76,8 +61,8 @@ fn what_waits_for_an_owner_without_credit_keeps_nobody_from_the_rest() {
     ] {
         harness.send_grouped(group, body);
     }
-    assert_eq!(got(&harness, B), ["g1"]);
-    assert_eq!(got(&harness, C), ["h1", "i1"]);
+    assert_eq!(harness.bodies_of(B), ["g1"]);
+    assert_eq!(harness.bodies_of(C), ["h1", "i1"]);
     for body in ["g1", "g2", "g3"] {
         let at = harness
             .deliveries
@@ -100,11 +85,14 @@ fn the_groups_of_a_consumer_that_goes_find_others_in_order() {
     for number in 0..6 {
         harness.send_grouped("g", &number.to_string());
     }
-    assert_eq!((got(&harness, B).len(), got(&harness, C).len()), (2, 0));
+    assert_eq!(
+        (harness.bodies_of(B).len(), harness.bodies_of(C).len()),
+        (2, 0)
+    );
     harness.delivered();
     harness.unsubscribe(B, 1);
     harness.run();
-    assert_eq!(got(&harness, C), ["0", "1", "2", "3", "4", "5"]);
+    assert_eq!(harness.bodies_of(C), ["0", "1", "2", "3", "4", "5"]);
     let marks: Vec<bool> = harness
         .deliveries
         .iter()
@@ -127,8 +115,8 @@ fn a_closed_group_begins_anew_with_whose_turn_it_is() {
     harness.close_group("g", "2");
     harness.send_grouped("g", "3");
     harness.send_grouped("g", "4");
-    assert_eq!(got(&harness, B), ["1", "2"]);
-    assert_eq!(got(&harness, C), ["3", "4"]);
+    assert_eq!(harness.bodies_of(B), ["1", "2"]);
+    assert_eq!(harness.bodies_of(C), ["3", "4"]);
 }
 
 /// A message that comes back goes before what waits for the same owner.
@@ -143,7 +131,7 @@ fn what_an_owner_gives_back_comes_first_again() {
     let first = harness.deliveries.pop_front().unwrap();
     harness.reject(&first);
     harness.run();
-    assert_eq!(got(&harness, B), ["0"]);
+    assert_eq!(harness.bodies_of(B), ["0"]);
 }
 
 #[test]
@@ -161,18 +149,18 @@ fn too_many_groups_are_forgotten_and_too_much_is_not_held() {
     }
     harness.send_grouped("h", "behind");
     assert_eq!(
-        got(&harness, C),
+        harness.bodies_of(C),
         [""; 0],
         "a window of others is held, and no more"
     );
     let first = harness.deliveries.pop_front().unwrap();
     harness.unsubscribe(first.connection, 1);
     harness.run();
-    assert_eq!(got(&harness, C).len(), 21);
+    assert_eq!(harness.bodies_of(C).len(), 21);
     for group in ["i", "j", "k", "l"] {
         harness.send_grouped(group, group);
     }
-    assert_eq!(got(&harness, C).len(), 25);
+    assert_eq!(harness.bodies_of(C).len(), 25);
 }
 
 #[test]
@@ -186,7 +174,7 @@ fn owners_may_select() {
         let group = if number % 2 == 0 { "g" } else { "h" };
         harness.send_grouped(group, &number.to_string());
     }
-    let (one, other) = (got(&harness, B), got(&harness, C));
+    let (one, other) = (harness.bodies_of(B), harness.bodies_of(C));
     assert_eq!((one.len(), other.len()), (5, 5), "{one:?} {other:?}");
     for own in [one, other] {
         let parities: Vec<u32> = own
@@ -214,8 +202,8 @@ fn an_owner_that_selects_gets_of_its_group_what_it_selects() {
     harness.send_with(A, urgent, |_| {});
     harness.run();
     harness.send_grouped("g", "low again");
-    assert_eq!(got(&harness, B), ["low", "low again"]);
-    assert_eq!(got(&harness, C), ["high"]);
+    assert_eq!(harness.bodies_of(B), ["low", "low again"]);
+    assert_eq!(harness.bodies_of(C), ["high"]);
 }
 
 /// What waited for the owner used to reach it beside the exclusive consumer.
@@ -234,6 +222,6 @@ fn an_exclusive_consumer_gets_what_waited_for_owners_too() {
     let first = harness.deliveries.pop_front().unwrap();
     harness.accept(&first);
     harness.run();
-    assert_eq!(got(&harness, C), ["1", "2", "3"]);
-    assert_eq!(got(&harness, B), [""; 0]);
+    assert_eq!(harness.bodies_of(C), ["1", "2", "3"]);
+    assert_eq!(harness.bodies_of(B), [""; 0]);
 }

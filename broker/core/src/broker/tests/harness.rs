@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use prost::Message as _;
 use replicamq_proto::store::v1::op::Kind;
-use replicamq_proto::store::v1::{Batch, Message};
+use replicamq_proto::store::v1::{Batch, Header, Message};
 
 use crate::{
     Acknowledge, AcknowledgeMode, Boot, Broker, Command, ConnectionId, Delivery, DeliveryId,
@@ -353,6 +353,13 @@ impl Harness {
         self.deliveries.drain(..).collect()
     }
 
+    /// What was delivered to one of them, and stays to be seen.
+    pub(super) fn bodies_of(&self, connection: ConnectionId) -> Vec<String> {
+        let own = self.deliveries.iter();
+        let own = own.filter(|delivery| delivery.connection == connection);
+        own.map(body).collect()
+    }
+
     pub(super) fn bodies(&mut self) -> Vec<String> {
         self.delivered().iter().map(body).collect()
     }
@@ -380,6 +387,14 @@ pub(super) fn message(destination: &str, body: &str) -> Message {
         body: Bytes::copy_from_slice(body.as_bytes()),
         ..Message::default()
     }
+}
+
+pub(super) fn with_header(mut message: Message, name: &str, value: &str) -> Message {
+    message.headers.push(Header {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    });
+    message
 }
 
 pub(super) fn volatile(destination: &str, body: &str) -> Message {

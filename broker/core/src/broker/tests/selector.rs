@@ -1,6 +1,6 @@
 //! Who selects gets what it selects, and nobody else goes without.
 
-use replicamq_proto::store::v1::{Header, Message};
+use replicamq_proto::store::v1::Message;
 
 use super::harness::*;
 use crate::{AcknowledgeMode, DestinationKind, Limits, Refusal};
@@ -9,12 +9,7 @@ const QUEUE: &str = "/queue/colours";
 const TOPIC: &str = "/topic/colours";
 
 fn coloured(destination: &str, colour: &str, body: &str) -> Message {
-    let mut message = message(destination, body);
-    message.headers.push(Header {
-        name: "colour".to_owned(),
-        value: colour.to_owned(),
-    });
-    message
+    with_header(message(destination, body), "colour", colour)
 }
 
 impl Harness {

@@ -12,12 +12,6 @@ fn sends(harness: &mut Harness, count: u32) {
     }
 }
 
-fn got(harness: &Harness, connection: ConnectionId) -> Vec<String> {
-    let own = harness.deliveries.iter();
-    let own = own.filter(|delivery| delivery.connection == connection);
-    own.map(body).collect()
-}
-
 fn with_priority(harness: &mut Harness, connection: ConnectionId, priority: i8, credit: u32) {
     harness.subscribe_with(connection, 1, QUEUE, |subscribe| {
         subscribe.priority = priority;
@@ -31,8 +25,8 @@ fn a_higher_priority_gets_all_as_long_as_it_has_credit() {
     with_priority(&mut harness, B, 0, 10);
     with_priority(&mut harness, C, 5, 2);
     sends(&mut harness, 4);
-    assert_eq!(got(&harness, C), ["0", "1"]);
-    assert_eq!(got(&harness, B), ["2", "3"]);
+    assert_eq!(harness.bodies_of(C), ["0", "1"]);
+    assert_eq!(harness.bodies_of(B), ["2", "3"]);
     let first = harness.deliveries.pop_front().unwrap();
     harness.accept(&first);
     sends(&mut harness, 1);
@@ -48,8 +42,8 @@ fn a_higher_priority_counts_whatever_the_others_select() {
         subscribe.selector = Some("JMSPriority >= 0".to_owned());
     });
     sends(&mut harness, 5);
-    assert_eq!(got(&harness, C).len(), 5);
-    assert_eq!(got(&harness, B).len(), 0);
+    assert_eq!(harness.bodies_of(C).len(), 5);
+    assert_eq!(harness.bodies_of(B).len(), 0);
 }
 
 /// Who takes everything must not get all that others select.
@@ -68,7 +62,7 @@ fn consumers_with_and_without_a_selector_take_turns() {
     });
     sends(&mut harness, 30);
     for connection in [A, B, C] {
-        assert_eq!(got(&harness, connection).len(), 10, "{connection:?}");
+        assert_eq!(harness.bodies_of(connection).len(), 10, "{connection:?}");
     }
 }
 
@@ -88,17 +82,17 @@ fn an_exclusive_consumer_gets_everything_and_the_next_one_after_it() {
     exclusively(&mut harness, B, 0);
     exclusively(&mut harness, C, 0);
     sends(&mut harness, 15);
-    assert_eq!(got(&harness, B).len(), 10, "it has no more credit");
+    assert_eq!(harness.bodies_of(B).len(), 10, "it has no more credit");
     assert_eq!(harness.deliveries.len(), 10, "and nobody stands in for it");
     harness.delivered();
     harness.unsubscribe(B, 1);
     harness.run();
     let all: Vec<String> = (0..10).map(|number: u32| number.to_string()).collect();
-    assert_eq!(got(&harness, C), all);
+    assert_eq!(harness.bodies_of(C), all);
     harness.delivered();
     harness.unsubscribe(C, 1);
     harness.run();
-    assert_eq!(got(&harness, A), all, "nobody is exclusive any more");
+    assert_eq!(harness.bodies_of(A), all, "nobody is exclusive any more");
 }
 
 #[test]
@@ -110,5 +104,8 @@ fn of_exclusive_consumers_the_highest_priority_counts() {
     sends(&mut harness, 1);
     exclusively(&mut harness, A, 3);
     sends(&mut harness, 1);
-    assert_eq!((got(&harness, B).len(), got(&harness, C).len()), (1, 2));
+    assert_eq!(
+        (harness.bodies_of(B).len(), harness.bodies_of(C).len()),
+        (1, 2)
+    );
 }
